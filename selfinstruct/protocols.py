@@ -1,0 +1,88 @@
+"""The verbs: who answers (`Model`), what we ask for (`Stage`), what we refuse (`Filter`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from selfinstruct.schema import Completion, Draw, Neighbour, Record, Reject, Request
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of a stage's work. ``material`` is what its prompt is made of; only its own stage reads it."""
+
+    stage: str
+    round: int
+    slot: int
+    material: Any
+
+    def draw(self, step: int = 0, k: int = 0) -> Draw:
+        """The draw of this job's ``step``-th call, ``k``-th sample."""
+        return Draw(stage=self.stage, round=self.round, slot=self.slot, step=step, k=k)
+
+    def id(self, index: int | None = None) -> str:
+        """The id of the ``index``-th candidate of this job's answer, or of the answer as a whole."""
+        whole = f"{self.stage}-{self.round}-{self.slot}"
+        return whole if index is None else f"{whole}-{index}"
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A filter's verdict: not this one, and why."""
+
+    reason: str
+    detail: str = ""
+    nearest: tuple[Neighbour, ...] = ()
+
+
+class Model(Protocol):
+    """Something that answers. Wrappers (recorded, retrying, admitted) have the same two methods."""
+
+    async def complete(self, request: Request) -> Completion:
+        """Text, or one of the `ModelError` family; a backend never retries, caches or logs."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections, threads, child processes."""
+        ...
+
+
+class Stage(Protocol):
+    """What we ask for.
+
+    ``plan`` is pure; ``inputs`` are the records that feed this round (seeds excepted: a stage is made with them),
+    ``accepted`` is the stage's own pool as the recipe's ``lag`` shows it. ``run`` awaits between two pure halves,
+    ``prompt(job)`` and ``parse(completion, job)``. The runner turns `RequestRefused` into a reject.
+    """
+
+    name: str
+    reads: type[Record] | None
+    writes: type[Record]
+    roles: tuple[str, ...]
+
+    def plan(self, round: int, inputs: Sequence[Any], accepted: Sequence[Any]) -> list[Job]:
+        """The jobs of a round, in the order they will be screened; ``[]`` when there is nothing to do."""
+        ...
+
+    async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
+        """Every candidate of the job's answers, kept or not, in order."""
+        ...
+
+
+class Filter(Protocol[R]):
+    """What we refuse. ``check`` changes nothing; ``admit`` is called once for a record that passed the whole chain.
+
+    ``admit`` returns the record as it will be written: a filter that measured something (novelty) writes it in.
+    """
+
+    def check(self, record: R) -> Drop | None:
+        """Why not, or None."""
+        ...
+
+    def admit(self, record: R) -> R:
+        """Take the record into the filter's memory; return it with what the filter knows of it."""
+        ...

@@ -1,0 +1,212 @@
+"""The nouns: every record that crosses a module border or touches disk. Frozen; unknown keys are errors.
+
+A record's id says where it came from: ``<stage>-<round>-<slot>-<index>``, the index counting the candidates of
+one answer. Accepted records and rejects share that numbering, so an id never means two things.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Lang = Literal["en", "zh"]
+Rendering = Literal["completion", "chat"]
+
+
+class Noun(BaseModel):
+    """Frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+# --- what we start from -------------------------------------------------------------------------------------------
+
+
+class Instance(Noun):
+    """One worked example of a seed task; ``input`` is empty for a task that needs none."""
+
+    input: str
+    output: str
+
+
+class SeedTask(Noun):
+    """A line of a seed file, in the schema Self-Instruct published; unknown keys are kept, never read."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    id: str
+    name: str = ""
+    instruction: str = Field(min_length=1)
+    instances: tuple[Instance, ...] = Field(min_length=1)
+    is_classification: bool = False
+
+
+# --- what we send and what comes back -----------------------------------------------------------------------------
+
+
+class Message(Noun):
+    """One turn of a chat request."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Draw(Noun):
+    """Which sample of the run a call is: set by the plan, never by arrival, and part of the call's key."""
+
+    stage: str
+    round: int
+    slot: int
+    step: int = 0
+    k: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.round}/{self.slot}/{self.step}/{self.k}"
+
+
+class Sampling(Noun):
+    """How the next token is chosen; names, ranges and meanings are those of the OpenAI API."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    max_tokens: int = Field(default=1024, ge=1)
+
+
+class Request(Noun):
+    """What a stage asks of a model: a prompt to continue, or messages to answer. Names no vendor and no model."""
+
+    draw: Draw
+    prompt: str | None = None
+    messages: tuple[Message, ...] | None = None
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+
+
+class Endpoint(Noun):
+    """Where requests go and how their bodies are spelled; everything here may change an answer.
+
+    ``identity`` is the configured base URL, ``gguf:<sha256>``, or ``vllm:<model>@<revision>``: never a port we
+    chose, a header or a key. ``omit`` names body fields an API refuses; ``extra_body`` fields it wants added.
+    """
+
+    identity: str
+    model: str
+    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    omit: tuple[str, ...] = ()
+    extra_body: dict[str, Any] = {}
+    send_seed: bool = False
+
+
+class Completion(Noun):
+    """A model's answer. ``reasoning`` is text the model thought aloud: kept in the ledger, never parsed.
+
+    ``model`` is the name the server gave, ``call`` the ledger key (empty until recorded), ``raw`` the body as it came.
+    """
+
+    text: str
+    finish_reason: str | None = None
+    reasoning: str = ""
+    model: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    raw: bytes = b""
+    call: str = ""
+
+    @property
+    def truncated(self) -> bool:
+        """True when the token limit cut the text."""
+        return self.finish_reason == "length"
+
+
+# --- what we keep -------------------------------------------------------------------------------------------------
+
+
+class Neighbour(Noun):
+    """An earlier instruction and how similar it is: ROUGE-L F1, 0 to 1, four decimals."""
+
+    id: str
+    score: float
+
+
+class Novelty(Noun):
+    """How new an instruction was when it was judged: the most similar earlier ones, best first.
+
+    ``mean`` over seeds and everything accepted before (Self-Instruct's ``avg_similarity_score``) is known only in
+    the mode ``similar = "exact"``; ``mode`` names the mode, so an empty list is not read as "nothing is similar".
+    """
+
+    mode: str
+    nearest: tuple[Neighbour, ...] = ()
+    mean: float | None = None
+
+
+class Provenance(Noun):
+    """Which seeds and machine-made parents were shown, and which prompts, models and calls made the record.
+
+    Lists follow the chain of stages: the first prompt, model and call are the bootstrap's.
+    """
+
+    seeds: tuple[str, ...] = ()
+    parents: tuple[str, ...] = ()
+    prompts: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+
+    def then(self, prompt: str, *completions: Completion) -> Provenance:
+        """This provenance, one stage further."""
+        return self.model_copy(
+            update={
+                "prompts": (*self.prompts, prompt),
+                "models": (*self.models, *dict.fromkeys(c.model for c in completions)),
+                "calls": (*self.calls, *(c.call for c in completions)),
+            }
+        )
+
+
+class Record(Noun):
+    """What every kept record has."""
+
+    id: str
+    provenance: Provenance
+
+
+class Instruction(Record):
+    """``bootstrap`` writes it: a new instruction, and how new."""
+
+    instruction: str
+    lang: Lang
+    novelty: Novelty | None = None
+
+
+class ClassifiedInstruction(Instruction):
+    """``classify`` writes it: is the task one of choosing from a small set of labels?"""
+
+    is_classification: bool
+
+
+class TaskInstance(Record):
+    """``instances`` writes it, the final record of Self-Instruct: one worked example of a machine-made task."""
+
+    instruction: str
+    input: str
+    output: str
+    lang: Lang
+    is_classification: bool
+    novelty: Novelty | None = None
+
+
+class Reject(Record):
+    """A candidate that was not kept, or a whole answer that held none, and why.
+
+    ``unusable`` marks a verdict on the whole answer (nothing in it could be read); a filter's drop is not unusable.
+    """
+
+    stage: str
+    reason: str
+    detail: str = ""
+    unusable: bool = False
+    candidate: dict[str, Any] = {}
+    nearest: tuple[Neighbour, ...] = ()
