@@ -1,0 +1,31 @@
+"""Where the data we ship lies: prompts, seeds, recipes.
+
+A wheel carries the top-level folders ``prompts/`` and ``seeds/`` as ``selfinstruct/_data/``; a checkout (also one
+installed with ``pip install -e``) keeps them where people edit them, beside the package.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def prompts_dir() -> Path:
+    """The folder of prompt files: ``<stage>/<lang>/<name>.md``."""
+    return _shipped("prompts")
+
+
+def seeds_dir() -> Path:
+    """The folder of seed files: ``<lang>_seed_tasks.jsonl`` and what else a run can start from."""
+    return _shipped("seeds")
+
+
+def recipes_dir() -> Path:
+    """The folder of the recipes we ship, ``<name>.toml``; the same in a wheel and in a checkout."""
+    return _PACKAGE / "recipes"
+
+
+def _shipped(name: str) -> Path:
+    packed = _PACKAGE / "_data" / name
+    return packed if packed.is_dir() else _PACKAGE.parent / name

@@ -1,0 +1,382 @@
+"""The rules of the house that a machine can check, read from the source by ``ast``; each is first seen to fail."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "selfinstruct"
+PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+
+# --- the rules' data: who may import whom ---------------------------------------------------------------------------
+
+NOUNS_AND_VERBS = {"schema", "protocols"}
+LEAVES = {
+    *("errors", "base_url", "parsing", "prompts", "resources", "run_folder", "seed_tasks", "wire", "wire_errors"),
+}
+
+# schema ← protocols ← {models, stages, filters, store, ledger} ← runner ← cli. A module not listed here has no place
+# yet: give it a line. Every module may import itself and __version__.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    "resources": set(),
+    "schema": set(),
+    "base_url": {"errors"},
+    "parsing": {"errors", "schema"},
+    "prompts": {"errors", "resources", "schema"},
+    "run_folder": {"errors"},
+    "seed_tasks": {"errors", "resources", "schema"},
+    "wire": {"errors", "schema", "wire_errors"},
+    "wire_errors": {"errors"},
+    "config": {"errors", "resources", "schema"},
+    "protocols": {"schema"},
+    "ledger": NOUNS_AND_VERBS | LEAVES,
+    "store": NOUNS_AND_VERBS | LEAVES,
+    "models": NOUNS_AND_VERBS | LEAVES,
+    "stages": NOUNS_AND_VERBS | LEAVES,
+    "filters": NOUNS_AND_VERBS | LEAVES,
+    "formats": LEAVES | {"schema", "store"},
+    "training": LEAVES | {"schema", "store"},
+    "evaluation": LEAVES | {"schema", "store"},
+    "methods": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "stages"},  # which stages and filters make a method
+    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store"},
+    "runner": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "ledger", "models", "stages", "store"},
+}
+MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation"}
+MAY_IMPORT["cli"] = set(MAY_IMPORT)
+
+# What single modules may import beyond their folder's line.
+MAY_ALSO_IMPORT: dict[str, set[str]] = {
+    "models/admitted.py": {"ledger"},  # reserves each attempt before it is sent
+    "models/recorded.py": {"ledger"},  # looks each call up, and settles it
+    "models/replay.py": {"ledger"},  # answers from a recorded one
+    "models/opening.py": {"config", "ledger"},  # turns a recipe, the settings and a recorded run into a model
+}
+
+# Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
+SHARED_BY_SIBLINGS: dict[str, set[str]] = {
+    "models": set(),
+    "stages": set(),
+    "filters": set(),
+    "formats": set(),
+    "cli": {"options"},  # the option types that several commands share
+}
+# The one module of each folder that lists the others, so the only one to import them.
+TABLES = {"models/opening.py", "stages/__init__.py", "filters/__init__.py", "formats/__init__.py", "cli/app.py"}
+
+# --- the rules' data: budgets and bans ------------------------------------------------------------------------------
+
+FUNCTION_LINES, MODULE_LINES, PARAMETERS = 60, 500, 6
+PROMPT_CHARACTERS = 200  # a string longer than this in a stage is a prompt that should be a file
+NAMELESS = {"utils", "common", "helpers", "base", "misc"}
+BROAD = {"Exception", "BaseException"}
+OUTERMOST_FRAME = "cli/app.py"  # here alone an error nobody foresaw is caught, and becomes exit code 1
+UNSAFE_MODULES = {"pickle", "cPickle", "cloudpickle", "dill", "marshal", "shelve"}
+HEAVY = {
+    *("aiohttp", "datasets", "datasketch", "httpx", "nltk", "numpy", "openai", "pyarrow", "rapidfuzz", "rouge_score"),
+    *("scipy", "torch", "transformers", "trl", "uvloop", "vllm", "xllamacpp"),
+}
+
+
+class Module(NamedTuple):
+    """A source file: its path below ``selfinstruct/`` and what it says."""
+
+    path: str
+    text: str
+
+    @property
+    def parts(self) -> list[str]:
+        """``stages/alpaca.py`` → ``["stages", "alpaca"]``."""
+        return self.path.removesuffix(".py").split("/")
+
+    def nodes(self) -> Iterator[ast.AST]:
+        """Every node of its syntax tree."""
+        return ast.walk(ast.parse(self.text))
+
+    def imports(self) -> Iterator[tuple[int, str]]:
+        """Line and dotted name of each import, relative ones resolved; ``from a import b`` is ``a.b``."""
+        here = ["selfinstruct", *self.parts[:-1]]
+        for node in self.nodes():
+            if isinstance(node, ast.Import):
+                yield from ((node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = here[: len(here) - node.level + 1] if node.level else []
+                source = [*start, *([node.module] if node.module else [])]
+                yield from ((node.lineno, ".".join([*source, alias.name])) for alias in node.names)
+
+    def own_imports(self) -> Iterator[tuple[int, list[str]]]:
+        """Those of them that are ours, split at the dots, ``selfinstruct`` left off."""
+        for line, name in self.imports():
+            root, *rest = name.split(".")
+            if root == "selfinstruct":
+                yield line, rest or ["selfinstruct"]
+
+
+Finding = tuple[int, str]  # line, what is wrong there
+Rule = Callable[[Module], Iterator[Finding]]
+
+# --- the rules ------------------------------------------------------------------------------------------------------
+
+
+def imports_point_one_way(module: Module) -> Iterator[Finding]:
+    """Each module imports only what the two tables allow it."""
+    area = module.parts[0]
+    if area not in MAY_IMPORT:
+        yield 1, f"{area} has no line in MAY_IMPORT"
+        return
+    allowed = {area, "__version__"} | MAY_IMPORT[area] | MAY_ALSO_IMPORT.get(module.path, set())
+    for line, (target, *_) in module.own_imports():
+        if target not in allowed:
+            yield line, f"{area} may not import {target}"
+
+
+def siblings_never_import_each_other(module: Module) -> Iterator[Finding]:
+    """A stage knows no other stage, a filter no other filter; tables list them, shared modules are named."""
+    folder = module.parts[0]
+    if folder not in SHARED_BY_SIBLINGS or module.path in TABLES:
+        return
+    allowed = {module.parts[-1]} | SHARED_BY_SIBLINGS[folder]
+    for line, name in module.own_imports():
+        if name[0] == folder and (len(name) == 1 or name[1] not in allowed):
+            yield line, f"imports its sibling {'.'.join(name)}"
+
+
+def functions_and_modules_are_small(module: Module) -> Iterator[Finding]:
+    """The budgets of the design, which are what can be read aloud."""
+    lines = len(module.text.splitlines())
+    if lines > MODULE_LINES:
+        yield lines, f"{lines} lines; a module has at most {MODULE_LINES}"
+    for node in module.nodes():
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        length = (node.end_lineno or node.lineno) - node.lineno + 1
+        if length > FUNCTION_LINES:
+            yield node.lineno, f"{node.name} has {length} lines; a function has at most {FUNCTION_LINES}"
+        count = len(_parameters(node.args))
+        # A public function of cli/ is a command: its parameters are the command's options, which Typer reads.
+        is_command = module.parts[0] == "cli" and not node.name.startswith("_")
+        if count > PARAMETERS and not is_command:
+            yield node.lineno, f"{node.name} has {count} parameters; a function has at most {PARAMETERS}"
+
+
+def _parameters(arguments: ast.arguments) -> list[str]:
+    every = [*arguments.posonlyargs, *arguments.args, arguments.vararg, *arguments.kwonlyargs, arguments.kwarg]
+    names = [argument.arg for argument in every if argument]
+    return names[1:] if names[:1] in (["self"], ["cls"]) else names
+
+
+def module_names_say_what_is_inside(module: Module) -> Iterator[Finding]:
+    """No drawer for odds and ends."""
+    for part in module.parts:
+        if part.strip("_") in NAMELESS:
+            yield 1, f"no module is called {part}"
+
+
+def excepts_are_narrow(module: Module) -> Iterator[Finding]:
+    """Only the outermost frame catches what it did not foresee."""
+    if module.path == OUTERMOST_FRAME:
+        return
+    for node in module.nodes():
+        if isinstance(node, ast.ExceptHandler):
+            caught = _names(node.type) if node.type else BROAD
+        elif isinstance(node, ast.Call) and _dotted(node.func) in {"suppress", "contextlib.suppress"}:
+            caught = {name for argument in node.args for name in _names(argument)}
+        else:
+            continue
+        if caught & BROAD:
+            yield node.lineno, "catches everything"
+
+
+def only_the_cli_prints(module: Module) -> Iterator[Finding]:
+    """A library that prints cannot be used by a program."""
+    for node in module.nodes():
+        if module.parts[0] != "cli" and isinstance(node, ast.Call) and _dotted(node.func) == "print":
+            yield node.lineno, "prints"
+
+
+def prompts_live_in_files(module: Module) -> Iterator[Finding]:
+    """No stage holds a long text, docstrings excepted: what we send is data under ``prompts/``."""
+    if module.parts[0] != "stages":
+        return
+    tree = list(module.nodes())
+    documentation = {id(node.value) for node in tree if isinstance(node, ast.Expr)}
+    for node in tree:
+        pieces = node.values if isinstance(node, ast.JoinedStr) else [node]
+        texts = [piece.value for piece in pieces if isinstance(piece, ast.Constant) and isinstance(piece.value, str)]
+        if sum(map(len, texts)) > PROMPT_CHARACTERS and id(node) not in documentation:
+            yield getattr(node, "lineno", 0), "holds a text as long as a prompt"
+
+
+def nothing_ambient_nothing_executed(module: Module) -> Iterator[Finding]:
+    """No global random state, no format that runs code when it is read, no code made at run time."""
+    for line, name in module.imports():
+        if name.split(".")[0] in UNSAFE_MODULES or name == "random.seed":
+            yield line, f"imports {name}"
+    for node in module.nodes():
+        if isinstance(node, ast.Call) and _dotted(node.func) in {"eval", "exec", "random.seed", "np.random.seed"}:
+            yield node.lineno, f"calls {_dotted(node.func)}"
+
+
+def third_party_imports_are_declared(module: Module) -> Iterator[Finding]:
+    """What we import we name in pyproject.toml: what another package happens to bring is gone with its next release."""
+    extras = [needs for extra, needs in PROJECT["optional-dependencies"].items() if extra != "test"]
+    every = [need for needs in [PROJECT["dependencies"], *extras] for need in needs]
+    declared = {re.split(r"[^\w.-]", need)[0].replace("-", "_") for need in every}
+    for line, name in module.imports():
+        root = name.split(".")[0]
+        if root not in declared | sys.stdlib_module_names | {"selfinstruct"}:
+            yield line, f"{root} is not among the dependencies"
+
+
+def _dotted(node: ast.AST) -> str:
+    """``a.b.c`` as text; anything else is empty."""
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+
+
+RULES: list[Rule] = [
+    imports_point_one_way,
+    siblings_never_import_each_other,
+    functions_and_modules_are_small,
+    module_names_say_what_is_inside,
+    excepts_are_narrow,
+    only_the_cli_prints,
+    prompts_live_in_files,
+    nothing_ambient_nothing_executed,
+    third_party_imports_are_declared,
+]
+
+# --- the rules can fail: a source, and the lines they must find in it ------------------------------------------------
+
+SIX, SEVEN = "a, b, c, d, e, f", "a, b, c, d, e, f, g"
+LONG = "x" * (PROMPT_CHARACTERS + 1)
+
+EXAMPLES: list[tuple[Rule, str, str, list[int]]] = [
+    (imports_point_one_way, "schema.py", "from selfinstruct.errors import BadData", [1]),
+    (imports_point_one_way, "stages/a.py", "import json\nfrom selfinstruct import filters", [2]),
+    (imports_point_one_way, "stages/a.py", "def f():\n    import selfinstruct.models.fake", [2]),
+    (imports_point_one_way, "filters/a.py", "from ..runner import run", [1]),
+    (imports_point_one_way, "formats/a.py", "from selfinstruct.protocols import Stage", [1]),
+    (imports_point_one_way, "errors.py", "import selfinstruct", [1]),
+    (imports_point_one_way, "models/openai_api.py", "from selfinstruct.ledger import Ledger", [1]),
+    (imports_point_one_way, "newcomer.py", "", [1]),
+    (imports_point_one_way, "stages/a.py", "from selfinstruct.schema import Noun\nfrom selfinstruct import wire", []),
+    (imports_point_one_way, "models/recorded.py", "from selfinstruct.ledger import Ledger", []),
+    (imports_point_one_way, "wire.py", "from selfinstruct import __version__", []),
+    (siblings_never_import_each_other, "stages/a.py", "from selfinstruct.stages.b import prompt", [1]),
+    (siblings_never_import_each_other, "filters/a.py", "from . import b", [1]),
+    (siblings_never_import_each_other, "models/a.py", "from selfinstruct.models import opening", [1]),
+    (siblings_never_import_each_other, "formats/a.py", "from selfinstruct.formats import FORMATS", [1]),
+    (siblings_never_import_each_other, "cli/a.py", "from selfinstruct.cli import b", [1]),
+    (siblings_never_import_each_other, "cli/a.py", "from selfinstruct.cli.options import Out", []),
+    (siblings_never_import_each_other, "stages/__init__.py", "from selfinstruct.stages import a", []),
+    (functions_and_modules_are_small, "a.py", "\n" * (MODULE_LINES + 1), [MODULE_LINES + 1]),
+    (functions_and_modules_are_small, "a.py", "\n" * MODULE_LINES, []),
+    (functions_and_modules_are_small, "a.py", "def f():\n" + "    0\n" * FUNCTION_LINES, [1]),
+    (functions_and_modules_are_small, "a.py", "def f():\n" + "    0\n" * (FUNCTION_LINES - 1), []),
+    (functions_and_modules_are_small, "a.py", f"async def f({SEVEN}): ...", [1]),
+    (functions_and_modules_are_small, "a.py", "def f(a, b, /, c, *d, e, f, **g): ...", [1]),
+    (functions_and_modules_are_small, "a.py", f"class C:\n    def f(self, {SIX}): ...", []),
+    (functions_and_modules_are_small, "cli/a.py", f"def f({SEVEN}): ...", []),
+    (functions_and_modules_are_small, "cli/a.py", f"def _f({SEVEN}): ...", [1]),
+    (module_names_say_what_is_inside, "stages/utils.py", "", [1]),
+    (module_names_say_what_is_inside, "_common/a.py", "", [1]),
+    (module_names_say_what_is_inside, "stages/alpaca.py", "", []),
+    (excepts_are_narrow, "a.py", "try: f()\nexcept: pass", [2]),
+    (excepts_are_narrow, "a.py", "try: f()\nexcept Exception: pass", [2]),
+    (excepts_are_narrow, "a.py", "try: f()\nexcept (OSError, BaseException): pass", [2]),
+    (excepts_are_narrow, "a.py", "with contextlib.suppress(Exception): f()", [1]),
+    (excepts_are_narrow, "a.py", "try: f()\nexcept (OSError, ValueError): pass\nwith suppress(KeyError): f()", []),
+    (excepts_are_narrow, "cli/app.py", "try: f()\nexcept Exception: pass", []),
+    (excepts_are_narrow, "cli/runs.py", "try: f()\nexcept Exception: pass", [2]),
+    (only_the_cli_prints, "store.py", "def f():\n    print(1)", [2]),
+    (only_the_cli_prints, "cli/a.py", "print(1)", []),
+    (prompts_live_in_files, "stages/a.py", f"x = '{LONG}'", [1]),
+    (prompts_live_in_files, "stages/a.py", f"x = f'{LONG[:150]}{{y}}{LONG[:150]}'", [1]),
+    (prompts_live_in_files, "stages/a.py", f"def f():\n    '''{LONG}'''\n    return 'short'", []),
+    (prompts_live_in_files, "filters/a.py", f"x = '{LONG}'", []),
+    (nothing_ambient_nothing_executed, "a.py", "import random\nrandom.seed(1)", [2]),
+    (nothing_ambient_nothing_executed, "a.py", "from random import seed", [1]),
+    (nothing_ambient_nothing_executed, "a.py", "from pickle import loads", [1]),
+    (nothing_ambient_nothing_executed, "a.py", "eval('1')\nexec('1')", [1, 2]),
+    (nothing_ambient_nothing_executed, "a.py", "import random\nre.compile('x')\nrandom.Random(1)", []),
+    (third_party_imports_are_declared, "a.py", "import attrs\nfrom hypothesis import given", [1, 2]),
+    (third_party_imports_are_declared, "a.py", "import os.path, pydantic_settings, rouge_score\nfrom . import b", []),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "source", "lines"),
+    EXAMPLES,
+    ids=[f"{rule.__name__}-{number}" for number, (rule, *_) in enumerate(EXAMPLES)],
+)
+def test_a_rule_finds_what_it_forbids_and_nothing_else(rule: Rule, path: str, source: str, lines: list[int]) -> None:
+    """On a source made for it, a rule points at exactly the bad lines."""
+    assert [line for line, _ in rule(Module(path, source))] == lines
+
+
+def test_every_rule_is_seen_to_fail() -> None:
+    """A rule without a bad example could be one that never finds anything."""
+    assert {rule for rule, _, _, lines in EXAMPLES if lines} == set(RULES)
+
+
+@pytest.fixture(scope="module")
+def package() -> list[Module]:
+    """Every source file of the package."""
+    files = sorted(PACKAGE.rglob("*.py"))
+    return [Module(file.relative_to(PACKAGE).as_posix(), file.read_text("utf-8")) for file in files]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_package_keeps_the_rule(rule: Rule, package: list[Module]) -> None:
+    """No file of the package breaks it; what is found is a list of places to click on."""
+    assert "schema.py" in {module.path for module in package}
+    assert [f"selfinstruct/{m.path}:{line}: {what}" for m in package for line, what in rule(m)] == []
+
+
+# --- what cannot be read from the source ----------------------------------------------------------------------------
+
+
+def loaded(statement: str, names: set[str]) -> set[str]:
+    """Which of these top-level modules a fresh interpreter holds once it has run the statement with ``--help``."""
+    probe = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {statement}"
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", probe, "--help"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.split()} & names
+
+
+def test_the_probe_sees_what_is_loaded() -> None:
+    """A module that the statement imports is found, one that it does not is not."""
+    assert loaded("import json.decoder", {"json", "zipapp"}) == {"json"}
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """``selfinstruct --help`` answers at once, since commands import what they need when they run."""
+    assert loaded("from selfinstruct.cli.app import main; main()", HEAVY | {"selfinstruct"}) == {"selfinstruct"}
+
+
+def test_no_test_reaches_beyond_this_machine() -> None:
+    """The suite's own guard refuses a foreign address and lets loopback through to the (closed) socket."""
+    closed = socket.socket()
+    closed.close()
+    with pytest.raises(pytest.fail.Exception, match=r"192\.0\.2\.1"):
+        closed.connect(("192.0.2.1", 443))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        closed.connect(("127.0.0.1", 443))
