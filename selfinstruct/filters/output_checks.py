@@ -1,0 +1,163 @@
+"""Refuses a worked example whose output is no answer: empty, a placeholder, a copy of the task, or a loop.
+
+Published instruction data holds all of these, because its makers filtered instructions only; AlpacaDataCleaned lists
+what was found. English and Chinese are treated alike. A truncated answer is none of this filter's business: the stage
+sees it in the finish reason.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+from selfinstruct.protocols import Drop
+from selfinstruct.schema import TaskInstance
+
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_LIST_MARK = re.compile(r"(?m)^\s*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
+_CODE_SIGN = re.compile(r"[][(){}<>=\\|_]")
+_EMPTY_FENCE = re.compile(r"```(?:\S+\n)?\s*```")
+_STRAY = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\r(?!\n)")
+
+# These three are held against the folded output: letters and digits only, without case.
+_NO_ANSWER = re.compile("na|none(?:given)?|not(?:applicable|available)|无|不适用|暂无")
+_PLACEHOLDER = re.compile(
+    "no(?:output|input|answer)(?:given|provided|required|needed|available)?|(?:无|没有)(?:输出|输入|答案)"
+)
+_IN_BRACKETS = re.compile(
+    "(?:insert)?(?:your)?(?:output|answer|response)(?:here)?|placeholder|blank|empty|(?:在此|请)?(?:输入)?(?:输出|答案|回答)"
+)
+_BRACKETS = re.compile(r"[\[<({【《（].*[\])}>】》）][.:。：]?")
+
+GRAM = 4
+"""Loops show as runs of four words: shorter ones recur in any text."""
+
+
+class OutputChecks:
+    """Refuses an example by its output; the first rule that fails is the reason.
+
+    * ``empty_output``: nothing visible, or a code fence with nothing in it.
+    * ``control_characters``: NUL and other control characters except tab and line ends, or U+FFFD, the mark of broken
+      decoding. These are looked for in the input as well.
+    * ``not_available``: the whole output, whatever its case and punctuation, is "N/A", "none", "no output",
+      "[your answer]" and the like. Where the task is a classification, "none" and "N/A" may be labels and are kept.
+    * ``echo``: the output is the input again, letter for letter, or the instruction again, whatever the case and
+      punctuation. The input is compared strictly because of tasks such as "add the missing commas". A single word is
+      never an echo.
+    * ``too_few_words``: fewer than ``min_words`` words, where a Chinese character, kana or hangul syllable is a word.
+      Labels count too: leave it at 0, the default, where classification tasks are wanted.
+    * ``ngram_loop``: a phrase is said over and over, see `_evident_loop`, whose rule keeps tables, code and refrains.
+      With ``max_ngram_repeats`` set, also any four words in a row that occur more often than that (1: none may occur
+      twice), wherever they stand; this is meant for small models and costs honest texts.
+    """
+
+    def __init__(self, min_words: int = 0, max_ngram_repeats: int | None = None) -> None:
+        self.min_words = min_words
+        self.max_ngram_repeats = max_ngram_repeats
+
+    def check(self, record: TaskInstance) -> Drop | None:
+        """Why the output is no answer, or None."""
+        return _unreadable(record) or _no_answer(record) or self._too_few(record) or self._loop(record)
+
+    def admit(self, record: TaskInstance) -> TaskInstance:
+        """The record as it came: these rules remember nothing."""
+        return record
+
+    def _too_few(self, record: TaskInstance) -> Drop | None:
+        count = len(_WORD.findall(record.output))
+        if count < self.min_words:
+            return Drop("too_few_words", f"{count} words, at least {self.min_words}")
+        return None
+
+    def _loop(self, record: TaskInstance) -> Drop | None:
+        text = _LIST_MARK.sub("", record.output).casefold()  # numbered lines that all say the same are a loop
+        matches = list(_WORD.finditer(text))
+        words = [match.group() for match in matches]
+        for stretch in _stretches(words):
+            phrase = text[matches[stretch.start].start() : matches[stretch.start + stretch.period].start()]
+            if _evident_loop(stretch, phrase, len(words)):
+                return Drop("ngram_loop", f"{stretch.length // stretch.period} times: {' '.join(phrase.split())}")
+        if self.max_ngram_repeats is not None and len(words) >= GRAM:
+            gram, count = Counter(_grams(words)).most_common(1)[0]
+            if count > self.max_ngram_repeats:
+                return Drop("ngram_loop", f"{count} times: {' '.join(gram)}")
+        return None
+
+
+def _unreadable(record: TaskInstance) -> Drop | None:
+    visible = "".join(char for char in record.output if unicodedata.category(char) != "Cf").strip()
+    if not visible or _EMPTY_FENCE.fullmatch(visible):
+        return Drop("empty_output")
+    for field in ("output", "input"):
+        if stray := _STRAY.search(getattr(record, field)):
+            return Drop("control_characters", f"U+{ord(stray.group()):04X} in the {field}")
+    return None
+
+
+def _no_answer(record: TaskInstance) -> Drop | None:
+    output = record.output.strip()
+    folded = _folded(output)
+    if _PLACEHOLDER.fullmatch(folded) or (_BRACKETS.fullmatch(output) and _IN_BRACKETS.fullmatch(folded)):
+        return Drop("not_available", output)
+    sodium = output.strip(".") == "Na"
+    if _NO_ANSWER.fullmatch(folded) and not record.is_classification and not sodium:
+        return Drop("not_available", output)
+    if len(_WORD.findall(output)) > 1 and output == record.input.strip():
+        return Drop("echo", "of the input")
+    if len(_WORD.findall(output)) > 1 and folded == _folded(record.instruction):
+        return Drop("echo", "of the instruction")
+    return None
+
+
+def _folded(text: str) -> str:
+    """Letters and digits only, without case: "N/A." and "n a" are the same."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+class _Stretch(NamedTuple):
+    """``length`` words from ``start`` on, each equal to the one ``period`` words before it, once that is within."""
+
+    start: int
+    period: int
+    length: int
+
+
+def _stretches(words: list[str]) -> Iterator[_Stretch]:
+    """Every stretch that says a phrase at least twice, back to back, shortest period first."""
+    last: dict[tuple[str, ...], int] = {}
+    periods = set()
+    for place, gram in enumerate(_grams(words)):
+        if gram in last:
+            periods.add(place - last[gram])
+        last[gram] = place
+    for period in sorted(periods):
+        start = 0
+        for same, run in groupby(a == b for a, b in zip(words, words[period:], strict=False)):
+            count = len(list(run))
+            if same and count >= period:
+                yield _Stretch(start, period, period + count)
+            start += count
+
+
+def _evident_loop(stretch: _Stretch, phrase: str, words: int) -> bool:
+    """True when a stretch, in a text of so many words, cannot be meant.
+
+    Either a phrase of at least four words is said at least twice and is the whole text; or it is said at least four
+    times, over at least 16 words and a third of the text. A phrase of code or of digits alone has to be said eight
+    times over 64 words and a third of the text, because matrices, tables and markup repeat themselves. Three times is
+    a refrain. The numbers were set on published model outputs: they drop the loops found there and keep all else.
+    """
+    plain = any(char.isalpha() for char in phrase) and not _CODE_SIGN.search(phrase)
+    if plain and stretch.period >= GRAM and stretch.length == words:
+        return True
+    times, least = (4, 16) if plain else (8, 64)
+    return stretch.length >= max(times * stretch.period, least, words / 3)
+
+
+def _grams(words: list[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(GRAM)), strict=False)
