@@ -13,6 +13,7 @@
     │   ├── IdentityChanged     78   this run was started with other settings
     │   └── UnknownModel        78   the endpoint has no such model
     ├── Interrupted        130/143   a signal; drained, running again goes on
+    ├── Withdrawn                    a call the run no longer needs, before it was sent (never reaches the user)
     └── ModelError              75   a model gave no completion
         ├── NotSent             75   surely not executed: free to send again
         ├── Rejected            75   surely refused by the server for now (429, 5xx before work)
@@ -99,6 +100,10 @@ class Interrupted(SelfinstructError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+class Withdrawn(SelfinstructError):
+    """The run no longer needs this call: it is draining, or the stage has reached its target. Nothing was sent."""
 
 
 class ModelError(SelfinstructError):

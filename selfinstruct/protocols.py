@@ -59,10 +59,25 @@ class Stage(Protocol):
     ``prompt(job)`` and ``parse(completion, job)``. The runner turns `RequestRefused` into a reject.
     """
 
-    name: str
-    reads: type[Record] | None
-    writes: type[Record]
-    roles: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Its folder, its recipe table and the first part of its records' ids."""
+        ...
+
+    @property
+    def reads(self) -> type[Record] | None:
+        """The kind of record that feeds it; None for a stage that starts from seeds."""
+        ...
+
+    @property
+    def writes(self) -> type[Record]:
+        """The kind of record it makes."""
+        ...
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Which of ``teacher user assistant judge`` it asks."""
+        ...
 
     def plan(self, round: int, inputs: Sequence[Any], accepted: Sequence[Any]) -> list[Job]:
         """The jobs of a round, in the order they will be screened; ``[]`` when there is nothing to do."""

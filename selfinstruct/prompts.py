@@ -1,0 +1,147 @@
+"""Find, render and hash a prompt file: ``prompts/<stage>/<lang>/<name>.md``.
+
+A prompt file is TOML front matter between two ``+++`` lines, then Jinja blocks::
+
+    +++
+    version = 1
+    stop = ["<task {{ demos|length + new_tasks + 1 }}>"]   # rendered with the same variables
+    opens = "task"                                         # the delimiter the completion rendering leaves open
+    +++
+    {% block completion %}…{% endblock %}      text for a model that continues it
+    {% block system %}…{% endblock %}          messages for a model that answers (system may be absent)
+    {% block user %}…{% endblock %}
+
+Its worked examples, if it has any, stand beside it in ``<name>.jsonl``, one JSON object a line, most telling first.
+An undefined variable is an error, never an empty string. Version and hash go into every record's provenance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import orjson
+
+from selfinstruct.errors import ConfigProblem
+from selfinstruct.schema import Message, Rendering
+
+_ENVIRONMENT = jinja2.Environment(
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,  # prompts are plain text, never HTML
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt ready to send: ``prompt`` for a model that continues, or ``messages`` for one that answers."""
+
+    prompt: str | None
+    messages: tuple[Message, ...] | None
+    stop: tuple[str, ...]
+    opens: str | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt file, read and checked. ``text`` is the whole source, kept so that a change can be shown."""
+
+    name: str
+    version: int
+    text: str
+    demos: tuple[dict[str, Any], ...]
+    stop: tuple[str, ...]
+    opens: str | None
+    template: jinja2.Template
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of the source, demos included."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def ref(self) -> str:
+        """What provenance carries: name, version and the first eight hex digits of the hash."""
+        return f"{self.name}@{self.version}:{self.digest[:8]}"
+
+    def render(self, rendering: Rendering, **variables: Any) -> Rendered:
+        """The prompt with its variables filled in. Raises `ConfigProblem` naming a missing one."""
+        try:
+            stop = tuple(_ENVIRONMENT.from_string(s).render(variables) for s in self.stop)
+            if rendering == "completion":
+                return Rendered(self._block("completion", variables), None, stop, self.opens)
+            roles = [role for role in ("system", "user") if role in self.template.blocks]
+            messages = tuple(Message(role=role, content=self._block(role, variables).strip()) for role in roles)
+            return Rendered(None, messages, stop, None)
+        except jinja2.UndefinedError as error:
+            raise ConfigProblem(f"prompt {self.name}: {error.message}") from error
+
+    def _block(self, name: str, variables: dict[str, Any]) -> str:
+        text = "".join(self.template.blocks[name](self.template.new_context(variables)))
+        # A final line break would make a base model start a new line instead of filling the open delimiter.
+        return text.rstrip("\n")
+
+
+def load(root: Path, name: str) -> Prompt:
+    """The prompt ``name`` (such as ``bootstrap/en/list``) below ``root``. Raises `ConfigProblem` for a broken file."""
+    path = root / f"{name}.md"
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigProblem(f"{path}: cannot read the prompt: {error.strerror}") from error
+    head, body = _split(path, text)
+    demo_text, demos = _demos(path.with_suffix(".jsonl"))
+    return Prompt(
+        name=name,
+        version=head["version"],
+        text=text + demo_text,
+        demos=demos,
+        stop=tuple(head.get("stop", ())),
+        opens=head.get("opens"),
+        template=_compile(path, body),
+    )
+
+
+def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
+    _, _, rest = text.partition("+++\n")
+    front, fence, body = rest.partition("\n+++\n")
+    try:
+        head = tomllib.loads(front)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigProblem(f"{path}: front matter: {error}") from error
+    if not text.startswith("+++\n") or not fence or not isinstance(head.get("version"), int):
+        raise ConfigProblem(f"{path}: starts with front matter between two '+++' lines that holds 'version = <integer>'")
+    unknown = head.keys() - {"version", "stop", "opens"}
+    if unknown:
+        raise ConfigProblem(f"{path}: unknown front matter key '{min(unknown)}'; known: opens, stop, version")
+    return head, body
+
+
+def _compile(path: Path, body: str) -> jinja2.Template:
+    try:
+        template = _ENVIRONMENT.from_string(body)
+    except jinja2.TemplateSyntaxError as error:
+        raise ConfigProblem(f"{path}: template line {error.lineno}: {error.message}") from error
+    missing = {"completion", "user"} - template.blocks.keys()
+    if missing:
+        raise ConfigProblem(f"{path}: has no block '{min(missing)}'; a prompt has a completion and a chat rendering")
+    return template
+
+
+def _demos(path: Path) -> tuple[str, tuple[dict[str, Any], ...]]:
+    if not path.exists():
+        return "", ()
+    text = path.read_text("utf-8")
+    demos = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            demos.append(orjson.loads(line))
+        except orjson.JSONDecodeError as error:
+            raise ConfigProblem(f"{path}:{number}: not a JSON object: {error}") from error
+    return text, tuple(demos)

@@ -1,0 +1,71 @@
+"""A run's folder, ``output/<run>/``: made private, held by one process at a time, refused on a network file system."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from selfinstruct.errors import OutputFailed, RunLocked, UsageProblem
+
+# SQLite's write-ahead log needs shared memory and honest locks, which these do not give.
+_NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre fuse.sshfs fuse.s3fs fuse.gcsfuse".split())
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def slug(text: str) -> str:
+    """``text`` as a part of a folder name: ``Qwen/Qwen3-8B`` becomes ``qwen-qwen3-8b``."""
+    return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
+
+
+def run_path(output_dir: Path, run: str) -> Path:
+    """The folder of the run of that name. Raises `UsageProblem` for a name that is not a plain folder name."""
+    if not _NAME.fullmatch(run):
+        raise UsageProblem(f"--run '{run}': a run's name is letters, digits, '.', '_' and '-', and starts with a letter or digit")
+    return output_dir / run
+
+
+@contextmanager
+def held(path: Path, *, allow_network: bool = False) -> Iterator[Path]:
+    """Make the folder if need be and hold its lock; the kernel lets go of the lock when this process dies.
+
+    Raises `RunLocked` at once when another process holds it, `OutputFailed` when the folder cannot be written.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = filelock.FileLock(path / ".lock", timeout=0, mode=0o600)
+    except OSError as error:
+        raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
+    kind = file_system(path)
+    if kind in _NETWORK and not allow_network:
+        raise OutputFailed(
+            f"{path}: is on a network file system ({kind}), where a ledger cannot be kept safely;"
+            " choose a local --output-dir, or set SELFINSTRUCT_ALLOW_NETWORK_FS=1 at your own risk"
+        )
+    try:
+        with lock:
+            yield path
+    except filelock.Timeout as error:
+        raise RunLocked(f"{path}: another process works on this run; wait for it, or choose another --run") from error
+    except PermissionError as error:
+        raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
+    """The type of the file system ``path`` is on, such as ``ext4``; empty where the system does not tell."""
+    try:
+        rows = [line.split() for line in mounts.read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return ""
+    target = os.path.realpath(path)
+    best = ("", "")
+    for row in rows:
+        point = row[1].replace("\\040", " ")
+        inside = target == point or target.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best[0]):
+            best = (point, row[2])
+    return best[1]

@@ -1,0 +1,358 @@
+"""Shards, rejects and the manifest of one stage: ``output/<run>/<stage>/``.
+
+A shard is ``rounds_per_shard`` rounds, written whole by one rename, its rejects first. The manifest names the shards
+that count, with their hashes; it is written after them, so whatever a crash leaves behind is either complete or not
+named. A file the manifest does not name, or that differs from it, is derived again from the ledger, which is free.
+
+    shard-N.jsonl      accepted records, in job order      manifest.json   counts, hashes, state
+    rejects-N.jsonl    everything else, with its reason    stage.json      what the stage was started with
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar, overload
+
+import orjson
+
+from selfinstruct.errors import OutputFailed
+from selfinstruct.schema import Noun, Record, Reject
+
+T = TypeVar("T", bound=Record)
+
+WINDOW = 500
+"""How many of the latest candidates the exhaustion rule looks at (design: fewer than 1 % of 500 new)."""
+
+
+Outcome = Sequence[Record | Reject]
+"""One job's screened candidates, in order: the record where it was kept, its reject where not."""
+
+
+class Shard(Noun):
+    """One line of the manifest. ``recent`` is the verdicts on the last candidates up to here, '1' for new."""
+
+    number: int
+    rounds: int
+    jobs: int
+    barren: int
+    accepted: int
+    rejects: dict[str, int]
+    unusable: int
+    recent: str
+    sha256: str
+    rejects_sha256: str
+
+
+class Manifest(Noun):
+    """What of a stage is on disk. ``state`` is ``running``, ``complete`` or ``exhausted``; no time, host or cost."""
+
+    stage: str
+    kind: str
+    state: str = "running"
+    rounds_per_shard: int
+    shards: tuple[Shard, ...] = ()
+
+    @property
+    def rounds(self) -> int:
+        """Rounds in the shards."""
+        return sum(shard.rounds for shard in self.shards)
+
+    @property
+    def accepted(self) -> int:
+        """Records in the shards."""
+        return sum(shard.accepted for shard in self.shards)
+
+
+class Tally:
+    """Counts of a stage, over committed shards and open rounds alike. ``barren`` jobs gave no record at all."""
+
+    def __init__(self) -> None:
+        self.rounds = self.jobs = self.barren = self.accepted = self.unusable = 0
+        self.rejects: dict[str, int] = {}
+
+    def add(self, shard: Shard) -> None:
+        """Count a committed shard."""
+        self.rounds += shard.rounds
+        self.jobs += shard.jobs
+        self.barren += shard.barren
+        self.accepted += shard.accepted
+        self.unusable += shard.unusable
+        for reason, count in shard.rejects.items():
+            self.rejects[reason] = self.rejects.get(reason, 0) + count
+
+    def add_job(self, outcome: Outcome) -> None:
+        """Count one job's screened candidates."""
+        rejects = [o for o in outcome if isinstance(o, Reject)]
+        kept = len(outcome) - len(rejects)
+        self.jobs += 1
+        self.barren += kept == 0
+        self.accepted += kept
+        for reject in rejects:
+            self.unusable += reject.unusable
+            self.rejects[reject.reason] = self.rejects.get(reject.reason, 0) + 1
+
+
+class StageStore(Generic[T]):
+    """The records of one stage, on disk and in the shard being filled. Memory: a few bytes a record."""
+
+    def __init__(self, folder: Path, kind: type[T], rounds_per_shard: int) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.tally = Tally()
+        self.manifest = Manifest(stage=folder.name, kind=kind.__name__, rounds_per_shard=rounds_per_shard)
+        self._offsets = array("Q")  # shard number in the upper 24 bits, byte offset in the lower 40
+        self._ends = array("Q")  # accepted records up to and including each round
+        self._open = _OpenShard()
+        self._handles: dict[int, int] = {}
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds have been screened."""
+        return len(self._ends)
+
+    @property
+    def accepted(self) -> int:
+        """How many records have been kept."""
+        return self._ends[-1] if self._ends else 0
+
+    def upto(self, rounds: int) -> Sequence[T]:
+        """The records of the first ``rounds`` rounds, read from disk one by one as they are asked for."""
+        return _View(self, 0, self._ends[rounds - 1] if rounds > 0 else 0)
+
+    def of_round(self, number: int) -> Sequence[T]:
+        """The records of one round."""
+        return _View(self, self._ends[number - 1] if number else 0, self._ends[number])
+
+    def record(self, index: int) -> T:
+        """The ``index``-th accepted record."""
+        committed = len(self._offsets)
+        line = self._open.lines[index - committed] if index >= committed else self._read_line(self._offsets[index])
+        return self.kind.model_validate_json(line)
+
+    def recent(self) -> str:
+        """The verdicts on the latest candidates (at most `WINDOW`), '1' for a new one."""
+        return self._open.recent
+
+    def _read_line(self, place: int) -> bytes:
+        number, offset = place >> 40, place & ((1 << 40) - 1)
+        if number not in self._handles:
+            self._handles[number] = os.open(self._shard(number), os.O_RDONLY)
+        line = b""
+        while not line.endswith(b"\n"):
+            line += os.pread(self._handles[number], 8192, offset + len(line))
+            line = line[: line.index(b"\n") + 1] if b"\n" in line else line
+        return line
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def add_round(self, jobs: Sequence[Outcome]) -> None:
+        """Take a screened round; the shard is written when it holds enough of them."""
+        shard = self._open
+        for outcome in jobs:
+            shard.add(outcome)
+            self.tally.add_job(outcome)
+        shard.rounds += 1
+        self.tally.rounds += 1
+        self._ends.append(len(self._offsets) + len(shard.lines))
+        if shard.rounds == self.manifest.rounds_per_shard:
+            self._commit("running")
+
+    def finish(self, state: str) -> None:
+        """Write what is left as a last, shorter shard, and the final state."""
+        self._commit(state)
+
+    def _commit(self, state: str) -> None:
+        shard, number = self._open, len(self.manifest.shards)
+        shards = self.manifest.shards
+        if shard.rounds:
+            rejects = b"".join(shard.reject_lines)
+            records = b"".join(shard.lines)
+            write_whole(self.folder / f"rejects-{number}.jsonl", rejects)
+            write_whole(self._shard(number), records)
+            self._index(number, shard.lines)
+            shards = (*shards, shard.entry(number, _sha256(records), _sha256(rejects)))
+            self._open = _OpenShard(recent=shard.recent)
+        self.manifest = self.manifest.model_copy(update={"state": state, "shards": shards})
+        write_whole(self.folder / "manifest.json", pretty(self.manifest.model_dump()))
+
+    def _index(self, number: int, lines: list[bytes]) -> None:
+        offset = 0
+        for line in lines:
+            self._offsets.append(number << 40 | offset)
+            offset += len(line)
+
+    def _shard(self, number: int) -> Path:
+        return self.folder / f"shard-{number}.jsonl"
+
+    # --- coming back ------------------------------------------------------------------------------------------------
+
+    def load(self, *, whole_shards_only: bool) -> list[str]:
+        """Take up what is on disk; returns a line for every shard that has to be derived again.
+
+        ``whole_shards_only`` leaves out a last, shorter shard: a run that goes on past it derives its rounds again.
+        """
+        for stale in self.folder.glob(".*.tmp"):
+            stale.unlink()
+        manifest = read_manifest(self.folder)
+        if manifest is None:
+            return []
+        kept: list[Shard] = []
+        notes: list[str] = []
+        for shard in manifest.shards:
+            if whole_shards_only and shard.rounds < self.manifest.rounds_per_shard:
+                break
+            if not self._take(shard):
+                notes.append(f"{self._shard(shard.number)} is not as its manifest says: derived again from the ledger")
+                break
+            kept.append(shard)
+        whole = len(kept) == len(manifest.shards)
+        self.manifest = self.manifest.model_copy(
+            update={"shards": tuple(kept), "state": manifest.state if whole else "running"}
+        )
+        self._open = _OpenShard(recent=kept[-1].recent if kept else "")
+        return notes
+
+    def _take(self, shard: Shard) -> bool:
+        try:
+            records = self._shard(shard.number).read_bytes()
+            rejects = (self.folder / f"rejects-{shard.number}.jsonl").read_bytes()
+        except OSError:
+            return False
+        if _sha256(records) != shard.sha256 or _sha256(rejects) != shard.rejects_sha256:
+            return False
+        lines = records.splitlines(keepends=True)
+        first = len(self._ends)
+        counts = [0] * shard.rounds
+        for line in lines:
+            counts[round_of(orjson.loads(line)["id"]) - first] += 1
+        total = self.accepted
+        for count in counts:
+            total += count
+            self._ends.append(total)
+        self._index(shard.number, lines)
+        self.tally.add(shard)
+        return True
+
+
+class _OpenShard:
+    """Rounds screened but not yet written, as the bytes they will be."""
+
+    def __init__(self, recent: str = "") -> None:
+        self.rounds = 0
+        self.lines: list[bytes] = []
+        self.reject_lines: list[bytes] = []
+        self.tally = Tally()
+        self.recent = recent
+
+    def add(self, outcome: Outcome) -> None:
+        for record in outcome:
+            (self.reject_lines if isinstance(record, Reject) else self.lines).append(line_of(record))
+        self.tally.add_job(outcome)
+        verdicts = "".join("0" if isinstance(record, Reject) else "1" for record in outcome)
+        self.recent = (self.recent + verdicts)[-WINDOW:]
+
+    def entry(self, number: int, sha256: str, rejects_sha256: str) -> Shard:
+        tally = self.tally
+        return Shard(
+            number=number,
+            rounds=self.rounds,
+            jobs=tally.jobs,
+            barren=tally.barren,
+            accepted=tally.accepted,
+            rejects=dict(sorted(tally.rejects.items())),
+            unusable=tally.unusable,
+            recent=self.recent,
+            sha256=sha256,
+            rejects_sha256=rejects_sha256,
+        )
+
+
+class _View(Sequence[T]):
+    """A slice of a stage's records that reads each one when it is asked for."""
+
+    def __init__(self, store: StageStore[T], start: int, end: int) -> None:
+        self._store = store
+        self._start = start
+        self._end = end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return self._store.record(self._start + index % len(self))
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def line_of(record: Record) -> bytes:
+    """A record as its line: all keys, in the schema's order but for ``provenance``, which readers want last; UTF-8."""
+    row = record.model_dump()
+    row["provenance"] = row.pop("provenance")
+    return orjson.dumps(row) + b"\n"
+
+
+def pretty(value: object) -> bytes:
+    """JSON for people: two spaces, keys in order, a final line feed."""
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def round_of(record_id: str) -> int:
+    """The round a record's id names: 12 of ``bootstrap-12-3-5``."""
+    return int(record_id.split("-")[1])
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a stage's folder; None when there is none, or none that can be read."""
+    try:
+        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
+    except (OSError, ValueError):
+        return None  # shards are derived: without a manifest they are derived again
+
+
+def lines_of(folder: Path, prefix: str) -> Iterator[bytes]:
+    """The lines of the committed shards (``prefix`` "shard") or rejects ("rejects") of a stage, in order."""
+    manifest = read_manifest(folder)
+    for shard in manifest.shards if manifest else ():
+        with (folder / f"{prefix}-{shard.number}.jsonl").open("rb") as file:
+            yield from file
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file by one rename: after a crash it holds the old bytes or the new, never a part.
+
+    The temporary file is in the same folder (a rename across file systems copies), and the folder is flushed too,
+    or the rename itself could be lost. Raises `OutputFailed`.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OutputFailed(f"{path}: cannot write: {error.strerror}; nothing recorded is lost, run again") from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
