@@ -1,0 +1,65 @@
+"""`selfinstruct`: the outermost frame. Every error ends here as one clear message and an exit code of `errors`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+from typer.exceptions import TyperException
+
+from selfinstruct import __version__
+from selfinstruct.cli import export, generate, inspect, models
+from selfinstruct.errors import SelfinstructError
+
+app = typer.Typer(
+    name="selfinstruct",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 2 usage, 3 too many unusable answers, 4 limit or exhausted, 5 damage, 65 bad data, 74 I/O,"
+    " 75 try again later, 77 key or quota, 78 configuration, 130/143 interrupted. Running the same command again resumes.",
+)
+app.command("generate")(generate.generate)
+app.command("status")(inspect.status)
+app.command("show")(inspect.show)
+app.command("export")(export.export)
+app.add_typer(models.app, name="models")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True)) -> None:
+    """Instruction data from seed tasks: resumable, explained record by record, never paid for twice."""
+    if version:
+        typer.echo(f"selfinstruct {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; the console script."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = app(standalone_mode=False)
+    except TyperException as error:  # a usage error
+        message = error.format_message().replace("Value error, ", "").rstrip(".")
+        typer.echo(f"selfinstruct: {message}; see --help", err=True)
+        return error.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except SelfinstructError as error:
+        typer.echo(f"selfinstruct: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:  # `selfinstruct export … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:
+        traceback.print_exc()
+        typer.echo("selfinstruct: this is a bug of ours; what was recorded is safe, running again goes on", err=True)
+        return 1
+    return int(code or 0)

@@ -1,0 +1,66 @@
+"""`selfinstruct export`: a run's final records in a layout that trainers read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selfinstruct.cli.options import OutputDir
+from selfinstruct.errors import BadData, OutputFailed
+
+
+class Format(StrEnum):
+    """What can be written."""
+
+    jsonl = "jsonl"
+    alpaca = "alpaca"
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="The run's name.")],
+    format: Annotated[
+        Format, typer.Option(help="jsonl: whole records; alpaca: a JSON array of instruction, input, output.")
+    ] = Format.jsonl,
+    out: Annotated[str, typer.Option(help="The file to write; - is standard output.")] = "-",
+    limit: Annotated[int | None, typer.Option(min=0, help="Write at most this many records.")] = None,
+    output_dir: OutputDir = None,
+) -> None:
+    """Write a run's final records, all of them or the first --limit."""
+    from selfinstruct.config import settings
+    from selfinstruct.formats import FORMATS
+    from selfinstruct.run_folder import run_path
+    from selfinstruct.schema import TaskInstance
+    from selfinstruct.store import lines_of, read_manifest
+
+    folder = run_path(settings({"output_dir": output_dir}).output_dir, run) / "instances"
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise BadData(f"{folder}: no finished records here; 'selfinstruct status' lists the runs")
+    if manifest.state == "running":
+        typer.echo(f"selfinstruct: run '{run}' is not finished; exporting the shards it has", err=True)
+    records = (TaskInstance.model_validate_json(line) for line in islice(lines_of(folder, "shard"), limit))
+    _write(out, FORMATS[format.value](records))
+
+
+def _write(out: str, chunks: Iterable[bytes]) -> None:
+    if out == "-":
+        sys.stdout.buffer.writelines(chunks)
+        sys.stdout.buffer.flush()
+        return
+    path = Path(out)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputFailed(f"{path}: cannot write: {error.strerror}") from error

@@ -1,0 +1,13 @@
+"""Option types that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", help="Where runs are kept. [default: output, or $SELFINSTRUCT_OUTPUT_DIR]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

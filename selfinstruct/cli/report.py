@@ -1,0 +1,163 @@
+"""What people see of a run: the bar while it works, the table when it stops."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from selfinstruct.config import Recipe
+    from selfinstruct.launch import Account, Plan
+    from selfinstruct.runner import StageRun
+    from selfinstruct.schema import Request
+
+_LINE_EVERY_SECONDS = 60.0
+
+
+class Progress:
+    """A bar on a terminal, one plain line a minute otherwise (cron mails what is printed), nothing when quiet."""
+
+    def __init__(self, account: Account, *, quiet: bool) -> None:
+        self._account = account
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None
+        self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty() and not self._quiet:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=self._account.target, unit="task", dynamic_ncols=True, desc="accepted")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar away. Safe to call twice."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def update(self, chain: Sequence[StageRun]) -> None:
+        """Show how far the chain is."""
+        if self._quiet or not chain:
+            return
+        if self._bar is not None:
+            self._bar.n = min(chain[0].store.accepted, self._account.target)
+            self._bar.set_postfix_str(self._words(chain), refresh=False)
+            self._bar.update(0)
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
+            accepted = f"accepted {chain[0].store.accepted}/{self._account.target}"
+            typer.echo(f"{self._account.run}: {accepted}, {self._words(chain)}", err=True)
+
+    def _words(self, chain: Sequence[StageRun]) -> str:
+        tally = chain[0].store.tally
+        seen = tally.accepted + sum(tally.rejects.values())
+        rate = f"{tally.accepted / seen:.0%} kept" if seen else "nothing screened yet"
+        final = f"{chain[-1].store.accepted} instances"
+        return f"{final}, {self._account.new_calls} calls, {self._account.new_tokens} tokens, {rate}"
+
+
+def print_account(account: Account, plan: Plan, *, as_json: bool) -> None:
+    """The table every stop ends with, or its JSON."""
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps(_account_json(account, plan), option=orjson.OPT_INDENT_2).decode())
+        return
+    for note in account.notes:
+        typer.echo(f"selfinstruct: {note}", err=True)
+    for line in account_table(account):
+        typer.echo(line)
+    typer.echo(f"\nrecords  {plan.path / plan.links[-1].stage.name}/shard-*.jsonl")
+    typer.echo(f"next     {_next(account)}")
+
+
+def account_table(account: Account) -> list[str]:
+    """Accepted, rejects by reason, calls, tokens and seconds, stage by stage."""
+    calls = {row.stage: row for row in account.calls}
+    lines = [f"{'stage':<12}{'accepted':>9}{'rejects':>9}{'calls':>8}{'tokens in':>11}{'tokens out':>11}"]
+    for stage, tally in account.tallies.items():
+        row = calls.get(stage)
+        spent = (row.calls, row.prompt_tokens, row.completion_tokens) if row else (0, 0, 0)
+        lines.append(
+            f"{stage:<12}{tally.accepted:>9}{sum(tally.rejects.values()):>9}{spent[0]:>8}{spent[1]:>11}{spent[2]:>11}"
+        )
+    for stage, tally in account.tallies.items():
+        reasons = sorted(tally.rejects.items(), key=lambda item: (-item[1], item[0]))
+        if reasons:
+            lines.append(f"{stage} rejects: " + ", ".join(f"{reason} {count}" for reason, count in reasons))
+    last, tally = list(account.tallies.items())[-1]
+    lines.append(f"{tally.barren} of {tally.jobs} instructions have no valid record of {last}")
+    took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
+    lost = f"{account.ambiguous} attempts cut off (may have been billed)" if account.ambiguous else ""
+    return lines + ["; ".join(part for part in (took, lost) if part)]
+
+
+def _next(account: Account) -> str:
+    first = next(iter(account.tallies.values()))
+    if first.accepted < account.target:
+        return "run the same command again to go on"
+    return f"selfinstruct export {account.run} --format alpaca --out {account.run}.json"
+
+
+def _account_json(account: Account, plan: Plan) -> dict[str, Any]:
+    calls = {row.stage: row for row in account.calls}
+    stages = []
+    for stage, tally in account.tallies.items():
+        row = calls.get(stage)
+        stages.append(
+            {
+                "stage": stage,
+                "accepted": tally.accepted,
+                "rejects": dict(sorted(tally.rejects.items())),
+                "jobs": tally.jobs,
+                "barren": tally.barren,
+                "calls": row.calls if row else 0,
+                "prompt_tokens": row.prompt_tokens if row else 0,
+                "completion_tokens": row.completion_tokens if row else 0,
+            }
+        )
+    return {
+        "run": account.run,
+        "path": str(plan.path),
+        "target": account.target,
+        "stages": stages,
+        "new_calls": account.new_calls,
+        "ambiguous": account.ambiguous,
+        "seconds": round(account.seconds, 3),
+        "notes": account.notes,
+        "next": _next(account),
+    }
+
+
+def print_plan(request: Request, recipe: Recipe, wanted: int, model: str, *, as_json: bool) -> None:
+    """--dry-run: the first prompt as it would be sent, and the planned calls at half and at full yield."""
+    asked = recipe.bootstrap.new_tasks
+    rounds = [-(-wanted // (recipe.round_size * kept)) for kept in (asked, max(1, asked // 2))]
+    bootstrap = [count * recipe.round_size for count in rounds]
+    if as_json:
+        import orjson
+
+        planned = {"bootstrap": bootstrap, "classify": [wanted, wanted], "instances": [wanted, wanted]}
+        row = {"model": model, "request": request.model_dump(exclude={"draw"}), "planned_calls": planned}
+        typer.echo(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())
+        return
+    typer.echo(request.prompt if request.prompt is not None else _transcript(request))
+    typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}")
+    typer.echo(
+        f"--- {wanted} instructions from {model}: {bootstrap[0]} bootstrap calls if everything is kept, {bootstrap[1]} if"
+        f" half is; then about {wanted} classify and {wanted} instances calls. Nothing was sent."
+    )
+
+
+def _transcript(request: Request) -> str:
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages or ())

@@ -1,0 +1,126 @@
+"""What each ``--method`` is made of: a chain of stages, each with its prompts and its filters, built from a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfinstruct import prompts
+from selfinstruct.config import Recipe
+from selfinstruct.errors import BadData, UsageProblem
+from selfinstruct.filters.heuristics import Heuristics
+from selfinstruct.filters.output_checks import OutputChecks
+from selfinstruct.filters.rouge_l import RougeLNovelty
+from selfinstruct.prompts import Prompt
+from selfinstruct.protocols import Filter, Stage
+from selfinstruct.schema import Rendering, Sampling, SeedTask
+from selfinstruct.stages.bootstrap import Bootstrap
+from selfinstruct.stages.classify import Classify
+from selfinstruct.stages.instances import Instances, Order
+
+
+@dataclass(frozen=True)
+class Link:
+    """One stage of a chain, the prompts it sends and the filters its records pass, in order."""
+
+    stage: Stage
+    prompts: tuple[Prompt, ...]
+    filters: Sequence[Filter[Any]]
+
+    @property
+    def table(self) -> str:
+        """The recipe table of this stage: its name."""
+        return self.stage.name
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every method is built from."""
+
+    recipe: Recipe
+    seeds: Sequence[SeedTask]
+    rendering: Rendering
+    prompts_dir: Path
+
+    def prompt(self, stage: str, name: str) -> Prompt:
+        """The prompt file of a stage in the recipe's language."""
+        return prompts.load(self.prompts_dir, f"{stage}/{self.recipe.lang}/{name}")
+
+
+def self_instruct(parts: Parts) -> list[Link]:
+    """Self-Instruct: ``bootstrap`` → ``classify`` → ``instances``."""
+    return [_bootstrap(parts), _classify(parts), _instances(parts)]
+
+
+METHODS: dict[str, Callable[[Parts], list[Link]]] = {"self-instruct": self_instruct}
+
+
+def _bootstrap(parts: Parts) -> Link:
+    recipe = parts.recipe.bootstrap
+    needed = recipe.num_demos
+    if len(parts.seeds) < needed:
+        raise BadData(f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some, or lower bootstrap.num_demos")
+    prompt = parts.prompt("bootstrap", "list")
+    stage = Bootstrap(
+        seeds=parts.seeds,
+        prompt_file=prompt,
+        rendering=parts.rendering,
+        sampling=_sampling(recipe),
+        lang=parts.recipe.lang,
+        seed=parts.recipe.seed,
+        round_size=parts.recipe.round_size,
+        num_demos=needed,
+        machine_demos=recipe.machine_demos,
+        new_tasks=recipe.new_tasks,
+    )
+    return Link(stage, (prompt,), _instruction_filters(parts))
+
+
+def _instruction_filters(parts: Parts) -> list[Filter[Any]]:
+    recipe = parts.recipe.bootstrap
+    heuristics = Heuristics(min_words=recipe.min_words, max_words=recipe.max_words, blacklist=recipe.blacklist)
+    try:
+        novelty = RougeLNovelty(recipe.threshold, tokenizer=parts.recipe.lang, similar=recipe.similar)
+    except ValueError as error:
+        raise UsageProblem(f"bootstrap.threshold, bootstrap.similar: {error}") from error
+    for seed in parts.seeds:  # seeds are never filtered, only compared with
+        novelty.add(seed.id, seed.instruction)
+    return [heuristics, novelty]
+
+
+def _classify(parts: Parts) -> Link:
+    recipe = parts.recipe.classify
+    prompt = parts.prompt("classify", "is_classification")
+    stage = Classify(
+        prompt_file=prompt,
+        rendering=parts.rendering,
+        sampling=_sampling(recipe),
+        demos=recipe.demos,
+        resamples=recipe.resamples,
+        resample_temperature=recipe.resample_temperature,
+    )
+    return Link(stage, (prompt,), [])
+
+
+def _instances(parts: Parts) -> Link:
+    recipe = parts.recipe.instances
+    output_first, input_first = (parts.prompt("instances", name) for name in ("output_first", "input_first"))
+    sampling = _sampling(recipe)
+    for_labels = sampling.model_copy(update={"max_tokens": recipe.max_tokens_classification})
+    stage = Instances(
+        output_first=Order(output_first, recipe.demos_output_first, for_labels),
+        input_first=Order(input_first, recipe.demos_input_first, sampling),
+        rendering=parts.rendering,
+        max_instances=recipe.max_instances,
+        keep=recipe.keep,
+        seed=parts.recipe.seed,
+    )
+    checks = OutputChecks(min_words=recipe.min_output_words, max_ngram_repeats=recipe.max_ngram_repeats)
+    return Link(stage, (output_first, input_first), [checks])
+
+
+def _sampling(recipe: Sampling) -> Sampling:
+    """The sampling part of a stage's table."""
+    return Sampling(**{name: getattr(recipe, name) for name in Sampling.model_fields})

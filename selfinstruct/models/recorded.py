@@ -1,0 +1,49 @@
+"""`Recorded`: asks the ledger before it asks the model, and writes down what the model said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from selfinstruct import wire
+from selfinstruct.errors import RequestRefused
+from selfinstruct.ledger import Ledger
+from selfinstruct.protocols import Model
+from selfinstruct.schema import Completion, Endpoint, Request
+
+
+class Recorded:
+    """The outermost wrapper: a call already answered is served from the ledger, for nothing and without a wait.
+
+    A refusal of the very request is an answer too: it is recorded and raised again the next time. ``answered`` is
+    called for each new answer, for progress.
+    """
+
+    def __init__(
+        self, inner: Model, ledger: Ledger, endpoint: Endpoint, answered: Callable[[Completion], None] = lambda _: None
+    ) -> None:
+        self._inner = inner
+        self._ledger = ledger
+        self._endpoint = endpoint
+        self._answered = answered
+
+    async def complete(self, request: Request) -> Completion:
+        """The recorded answer, or a new one, durable before it is returned."""
+        key = wire.call_key(self._endpoint, request)
+        call = self._ledger.rows.find(key)
+        if call is None or call.state == "open":
+            return await self._ask(key, request)
+        return call.completion()
+
+    async def _ask(self, key: str, request: Request) -> Completion:
+        try:
+            completion = await self._inner.complete(request)
+        except RequestRefused as refusal:
+            await self._ledger.refuse(key, str(refusal), refusal.status)
+            raise
+        await self._ledger.settle(key, completion.raw, completion.prompt_tokens, completion.completion_tokens)
+        self._answered(completion)
+        return completion.model_copy(update={"call": key})
+
+    async def aclose(self) -> None:
+        """Close the model below; the ledger belongs to the run."""
+        await self._inner.aclose()

@@ -1,0 +1,235 @@
+"""The loop: plan → run → screen → commit.
+
+    seeds/*.jsonl ─► stage.plan ─► prompts/**.md ─► model.complete ─► parse ─► filters ─► output/<run>/<stage>/shard-N.jsonl
+        Seed            Job           Request          Completion     records   Drop?       + rejects-N.jsonl
+                                                           │                      │
+                                            output/<run>/ledger.sqlite3    every drop has a reason
+
+A round is a unit of order, not a barrier: its prompts are drawn from the pool as it stood ``lag`` rounds before, so
+``lag`` rounds are under way at once, and each feeds the next stage as soon as it is screened. Calls finish in any
+order; screening runs in round and job order, so concurrency never reaches the data. A round whose answers are in the
+ledger costs nothing to run again, which is all that resuming is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from selfinstruct.errors import ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
+from selfinstruct.models.admitted import Gate
+from selfinstruct.protocols import Filter, Job, Model, Stage
+from selfinstruct.schema import Provenance, Record, Reject
+from selfinstruct.store import WINDOW, StageStore
+
+EXHAUSTED_BELOW = WINDOW // 100
+"""Fewer new candidates than this among the last `WINDOW` is exhaustion (1 %)."""
+
+GIVE_UP_AFTER = 20
+"""So many answers from the start, none of which could be read, mean a wrong model or format, not bad luck."""
+
+_BACKLOG = 16
+"""Rounds the first stage may be ahead of the last one: bounds the memory of a chain with a slow end."""
+
+Outcome = list[Record | Reject]
+
+
+@dataclass
+class StageRun:
+    """A stage at work: what it asks, whom, what refuses, where it is kept, and which rounds are under way."""
+
+    stage: Stage
+    filters: Sequence[Filter[Any]]
+    store: StageStore[Any]
+    models: Mapping[str, Model]
+    under_way: dict[int, asyncio.Task[list[Outcome]]] = field(default_factory=dict)
+    last_round: int | None = None
+
+    @property
+    def screened(self) -> int:
+        """Rounds screened so far."""
+        return self.store.rounds
+
+    @property
+    def next_round(self) -> int:
+        """The first round not yet started."""
+        return self.screened + len(self.under_way)
+
+    @property
+    def done(self) -> bool:
+        """True when the last round has been screened."""
+        return self.last_round is not None and self.screened > self.last_round
+
+    def may_go_on(self, lag: int) -> bool:
+        """True when the next round is not past the last one, and the round ``lag`` before it has been screened."""
+        return len(self.under_way) < lag and (self.last_round is None or self.next_round <= self.last_round)
+
+
+class Runner:
+    """Runs a chain of stages until the first one has ``target`` accepted records and the others are through.
+
+    ``screened`` is called after each round, for progress. After `run`, ``exhausted`` tells whether new candidates ran
+    out. Raises what stopped the run; every screened round is then in a shard or, for nothing, derived again from the
+    ledger. Raises `Withdrawn` when ``gate`` was closed from outside.
+    """
+
+    def __init__(
+        self, chain: Sequence[StageRun], gate: Gate, *, target: int, lag: int, in_step: bool, screened: Callable[[], None]
+    ) -> None:
+        self.chain = chain
+        self.exhausted = False
+        self._gate = gate
+        self._target = target
+        self._lag = lag
+        self._in_step = in_step
+        self._screened = screened
+        self._failure: BaseException | None = None
+        self._surplus: set[asyncio.Task[list[Outcome]]] = set()
+
+    async def run(self) -> None:
+        """The loop. Nothing is cancelled: a call in flight is paid for, so its answer is waited for and recorded."""
+        self._look_for_the_end()
+        while tasks := self._start_rounds():
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                self._note(task.exception())
+            for run in self.chain:
+                self._screen_finished_rounds(run)
+        if self._failure is not None:
+            raise self._failure
+        if not all(run.done for run in self.chain):
+            raise Withdrawn("the run was asked to stop")
+
+    # --- plan and run -----------------------------------------------------------------------------------------------
+
+    def _start_rounds(self) -> set[asyncio.Task[list[Outcome]]]:
+        """Start what may start; returns everything under way."""
+        for position, run in enumerate(self.chain):
+            while not self._gate.closed and run.may_go_on(self._lag) and self._is_due(position):
+                self._start(run, position)
+        self._surplus = {task for task in self._surplus if not task.done()}
+        return self._surplus | {task for run in self.chain for task in run.under_way.values() if not task.done()}
+
+    def _is_due(self, position: int) -> bool:
+        """A later stage is fed by the one before it; the first starts a round when its yield is needed."""
+        if position:
+            return self.chain[position].next_round < self.chain[position - 1].screened
+        first = self.chain[0]
+        ahead = first.next_round - min(run.screened for run in self.chain)
+        if ahead >= (self._lag if self._in_step else self._lag + _BACKLOG):
+            return False
+        if first.screened == 0:
+            return not first.under_way  # the first round shows what a round yields
+        expected = first.store.accepted + len(first.under_way) * first.store.accepted / first.screened
+        return expected < self._target
+
+    def _start(self, run: StageRun, position: int) -> None:
+        number = run.next_round
+        inputs = self.chain[position - 1].store.of_round(number) if position else ()
+        jobs = run.stage.plan(number, inputs, run.store.upto(number + 1 - self._lag))
+        run.under_way[number] = asyncio.create_task(self._run_round(run, jobs), name=f"{run.stage.name} round {number}")
+
+    async def _run_round(self, run: StageRun, jobs: Sequence[Job]) -> list[Outcome]:
+        results = await asyncio.gather(*(self._run_job(run, job) for job in jobs), return_exceptions=True)
+        outcomes = []
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            outcomes.append(result)
+        return outcomes
+
+    async def _run_job(self, run: StageRun, job: Job) -> Outcome:
+        try:
+            return await run.stage.run(job, run.models)
+        except RequestRefused as refusal:
+            return [_refused(job, refusal)]
+        except SelfinstructError as error:
+            self._note(error)  # now, not when the round is over: the next call would fail too, and may cost
+            raise
+
+    # --- screen and commit ------------------------------------------------------------------------------------------
+
+    def _screen_finished_rounds(self, run: StageRun) -> None:
+        while (task := run.under_way.get(run.screened)) is not None and task.done() and task.exception() is None:
+            del run.under_way[run.screened]
+            run.store.add_round([_screen(run.filters, outcome) for outcome in task.result()])
+            self._look_for_the_end()
+            self._screened()
+
+    def _look_for_the_end(self) -> None:
+        """After each round: is it the last one? Decided in round order, so the answer never depends on timing."""
+        first = self.chain[0]
+        if first.last_round is None and first.screened:
+            recent = first.store.recent()
+            reached = first.store.accepted >= self._target
+            self.exhausted = not reached and len(recent) == WINDOW and recent.count("1") < EXHAUSTED_BELOW
+            if reached or self.exhausted:
+                self._end_after(first.screened - 1)
+        for run in self.chain:
+            self._note(_unreadable(run))
+            if run.done and run.store.manifest.state == "running":
+                run.store.finish("exhausted" if self.exhausted else "complete")
+
+    def _end_after(self, last_round: int) -> None:
+        for run in self.chain:
+            run.last_round = last_round
+            self._gate.end(run.stage.name, last_round)
+            for number in [n for n in run.under_way if n > last_round]:
+                self._surplus.add(run.under_way.pop(number))
+
+    # --- stop -------------------------------------------------------------------------------------------------------
+
+    def _note(self, error: BaseException | None) -> None:
+        """The first failure stops the run: nothing more leaves, what is in flight comes home."""
+        if error is None or isinstance(error, Withdrawn) or self._failure is not None:
+            return
+        self._failure = error
+        self._gate.close()
+
+
+def _unreadable(run: StageRun) -> ConfigProblem | None:
+    tally = run.store.tally
+    read = tally.accepted + sum(tally.rejects.values()) - tally.unusable
+    if tally.unusable < GIVE_UP_AFTER or read:
+        return None
+    reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.items())
+    return ConfigProblem(
+        f"{run.stage.name}: none of the first {tally.unusable} answers could be read ({reasons});"
+        " can this model follow the prompt? 'selfinstruct show' prints a call's prompt and answer"
+    )
+
+
+def _refused(job: Job, refusal: RequestRefused) -> Reject:
+    return Reject(
+        id=job.id(),
+        provenance=Provenance(),
+        stage=job.stage,
+        reason="request_refused",
+        detail=str(refusal),
+        unusable=True,
+    )
+
+
+def _screen(filters: Sequence[Filter[Any]], outcome: Outcome) -> Outcome:
+    """One job's candidates through the chain, in order; a survivor is admitted before the next is looked at."""
+    return [record if isinstance(record, Reject) else _judge(filters, record) for record in outcome]
+
+
+def _judge(filters: Sequence[Filter[Any]], record: Record) -> Record | Reject:
+    for item in filters:
+        drop = item.check(record)
+        if drop is not None:
+            return Reject(
+                id=record.id,
+                provenance=record.provenance,
+                stage=record.id.partition("-")[0],
+                reason=drop.reason,
+                detail=drop.detail,
+                candidate=record.model_dump(exclude={"id", "provenance"}),
+                nearest=drop.nearest,
+            )
+    for item in filters:
+        record = item.admit(record)
+    return record
