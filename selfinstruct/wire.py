@@ -1,0 +1,186 @@
+"""The OpenAI wire format without a wire: a request becomes a path and a body, bytes become a completion.
+
+Everything here is pure. `call_key` names a call by all that may change its answer; `completion` is the one gate
+through which answers enter, whoever gave them: a server, llama.cpp in this process, the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+import orjson
+
+from selfinstruct.errors import BadData, UnusableResponse
+from selfinstruct.schema import Completion, Draw, Endpoint, Request
+from selfinstruct.wire_errors import fault, one_line, shown
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+
+_THINK, _END_OF_THINK = "<think>", "</think>"
+
+
+# --- request → path, body, key ------------------------------------------------------------------------------------
+
+
+def path(request: Request) -> str:
+    """The API path a request goes to: messages are chat, a prompt is a completion."""
+    if (request.prompt is None) == (request.messages is None):
+        raise ValueError("a request has a prompt or messages, and not both")
+    return CHAT if request.messages is not None else COMPLETIONS
+
+
+def body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    """The JSON body, as the endpoint wants it spelled; what the endpoint's ``omit`` names is left out."""
+    fields: dict[str, Any] = {"model": endpoint.model}
+    if path(request) == CHAT:
+        fields["messages"] = [message.model_dump() for message in request.messages or ()]
+        fields[endpoint.token_field] = request.sampling.max_tokens
+    else:
+        fields["prompt"] = request.prompt
+        fields["max_tokens"] = request.sampling.max_tokens  # the older API knows no other name
+    fields |= request.sampling.model_dump(exclude={"max_tokens"}, exclude_none=True)
+    if request.stop:
+        fields["stop"] = list(request.stop)
+    if endpoint.send_seed:
+        fields["seed"] = seed(request.draw)
+    return {name: value for name, value in fields.items() if name not in endpoint.omit} | endpoint.extra_body
+
+
+def seed(draw: Draw) -> int:
+    """A sampling seed that belongs to the draw: 31 bits, because some servers keep it in a signed 32-bit integer."""
+    return int.from_bytes(hashlib.sha256(str(draw).encode()).digest()[:4], "big") >> 1
+
+
+def canonical(body: dict[str, Any]) -> bytes:
+    """The bytes of a body: what is sent, and what the call's key is made of.
+
+    Raises `BadData` for text that UTF-8 cannot carry (half a surrogate pair, from a seed file).
+    """
+    try:
+        return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    except TypeError as problem:
+        raise BadData(f"a request cannot be written as JSON: {problem}; look for broken text in the seeds") from problem
+
+
+def call_key(endpoint: Endpoint, request: Request) -> str:
+    """The key of a call, 64 hex digits: sha256 over canonical body, API path, endpoint identity and draw."""
+    digest = hashlib.sha256()
+    parts = (
+        canonical(body(endpoint, request)),
+        path(request).encode(),
+        endpoint.identity.encode(),
+        str(request.draw).encode(),
+    )
+    for part in parts:  # each with its length before it, so no two lists of parts give the same bytes
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
+
+
+# --- bytes → completion -------------------------------------------------------------------------------------------
+
+
+def completion(raw: bytes, *, chat: bool) -> Completion:
+    """The completion in a response body, or `UnusableResponse` saying what is wrong with it.
+
+    A body that is an error object raises what the error stands for (see `wire_errors`): llama.cpp in process reports
+    a full context that way. Text of ``None`` is an empty text; ``finish_reason`` is "refusal" where the model says so.
+    """
+    data = _object(raw)
+    choice = _first_choice(data)
+    text, reasoning, refused = _chat_text(choice) if chat else (_raw_text(choice), "", False)
+    if not reasoning:
+        text, reasoning = _split_reasoning(text, chat=chat)
+    finish_reason, model = choice.get("finish_reason"), data.get("model")
+    return Completion(
+        text=text,
+        finish_reason="refusal" if refused else finish_reason if isinstance(finish_reason, str) else None,
+        reasoning=reasoning,
+        model=model if isinstance(model, str) else "",
+        prompt_tokens=_tokens(data, "prompt_tokens"),
+        completion_tokens=_tokens(data, "completion_tokens"),
+        raw=raw,
+    )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(raw)
+    except orjson.JSONDecodeError as problem:
+        raise UnusableResponse(f"{_why_not_json(raw, str(problem))}: {one_line(raw, 200)}") from problem
+    if not isinstance(data, dict):
+        raise UnusableResponse(f"the answer is no JSON object: {one_line(raw, 200)}")
+    if data.get("error"):
+        raise fault(200, data)
+    return data
+
+
+def _why_not_json(raw: bytes, complaint: str) -> str:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return "the answer is not UTF-8"
+    if "surrogate" in complaint:
+        return "the answer holds half a surrogate pair"
+    if "depth" in complaint or "recursion" in complaint.lower():
+        return "the answer is nested too deep"
+    return "the answer is not JSON" if raw.strip() else "the answer is empty"
+
+
+def _first_choice(data: dict[str, Any]) -> dict[str, Any]:
+    choices = data.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise UnusableResponse(f"the answer has no choices: {shown(data, 200)}")
+    choice: dict[str, Any] = choices[0]
+    if choice.get("error"):  # a router's way to say that the provider behind it failed
+        raise fault(200, choice)
+    return choice
+
+
+def _raw_text(choice: dict[str, Any]) -> str:
+    text = choice.get("text")
+    if not isinstance(text, str):
+        raise UnusableResponse(f"the choice has no text: {shown(choice, 200)}")
+    return text
+
+
+def _chat_text(choice: dict[str, Any]) -> tuple[str, str, bool]:
+    """Text, reasoning, and whether the model marked its answer as a refusal."""
+    message = choice.get("message")
+    if not isinstance(message, dict) or not message.keys() & {"content", "refusal", "tool_calls"}:
+        raise UnusableResponse(f"the choice has no message: {shown(choice, 200)}")
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+        content = "".join(parts)
+    if not isinstance(content, str | None):
+        raise UnusableResponse(f"the message's content is no text: {shown(content, 200)}")
+    thoughts = (message.get("reasoning_content"), message.get("reasoning"))
+    reasoning = next((thought for thought in thoughts if isinstance(thought, str) and thought), "")
+    return content or "", reasoning, bool(message.get("refusal"))
+
+
+def _split_reasoning(text: str, *, chat: bool) -> tuple[str, str]:
+    """Text and reasoning of an answer that thinks aloud in front; an unclosed thought leaves no text.
+
+    Chat templates of reasoning models may open the thought in the prompt, so a chat answer may only close it.
+    """
+    opened = text.lstrip().startswith(_THINK)
+    if not opened and not (chat and _END_OF_THINK in text and _THINK not in text):
+        return text, ""
+    thought, _, rest = text.lstrip().removeprefix(_THINK).partition(_END_OF_THINK)
+    return re.sub(r"\A\s+", "", rest), thought.strip()
+
+
+def _tokens(data: dict[str, Any], name: str) -> int:
+    """A token count the ledger can hold; 0 where the server gave none."""
+    usage = data.get("usage")
+    count = usage.get(name) if isinstance(usage, dict) else usage
+    if count is None:
+        return 0
+    if type(count) is not int or not 0 <= count < 2**31:  # a cost is computed from it: no guesses
+        raise UnusableResponse(f"usage.{name} is no token count: {shown(count, 60)}")
+    return count

@@ -1,0 +1,172 @@
+"""What an error answer of an OpenAI-compatible server means: a status and a body become one of our exceptions.
+
+Read in this order; what matters is whether the request may have been executed, and so billed:
+
+    402; 400, 403, 429 that speak of quota or credit   `AccessDenied`     a person has to pay
+    401; 403 unless it is about the content            `AccessDenied`     no key, wrong key
+    400, 404 about the model                           `UnknownModel`
+    404, 405, 407, 410, every 3xx                      `ConfigProblem`    the base URL (or a proxy) is wrong
+    409, 425, 429, 503, 529                            `Rejected`         surely not executed
+    408, every other 5xx (500, 502, 504, 52x)          `MaybeExecuted`    a gateway cannot know
+    400, 422 that name a body field we sent            `ConfigProblem`    with the recipe line that cures it
+    every other 4xx                                    `RequestRefused`   a verdict on this very request
+
+An error object inside a 200 is read by the status it names; one that names none is an `UnusableResponse`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from selfinstruct.errors import (
+    AccessDenied,
+    ConfigProblem,
+    MaybeExecuted,
+    Rejected,
+    RequestRefused,
+    SelfinstructError,
+    UnknownModel,
+    UnusableResponse,
+)
+
+NOT_EXECUTED = frozenset({409, 425, 429, 503, 529})
+
+# Not "billing" or "exceeded your current quota" alone: servers say that of a per-minute limit, too.
+_QUOTA = re.compile(
+    r"insufficient[_ ](quota|balance|funds|credit)|billing_(hard_limit|not_active)|billing hard limit|credit balance|"
+    r"exceeded_current_quota_error|余额不足|欠费",
+    re.I,
+)
+_CONTENT = re.compile(r"content[_ ](policy|filter|management)|moderation|flagged|data_inspection_failed", re.I)
+_NO_MODEL = re.compile(
+    r"model_not_found|model\b.{0,120}\b(does not exist|not exist|not found)|not found the model|unknown model|"
+    r"not a valid model|模型不存在",
+    re.I | re.S,
+)
+_CONTEXT = re.compile(r"context[_ ](length|size|window)|too many tokens|reduce the length|prompt is too long", re.I)
+_UNSUPPORTED = re.compile(
+    r"unsupported|not (be )?support|unrecogni[sz]ed|unknown|not permitted|extra_forbidden|unexpected|not allowed", re.I
+)
+# An error object inside a 200 often has no number: its type or code says what it is.
+_STATUS_BY_NAME = (
+    (429, re.compile(r"rate_?limit|too_?many_?requests|insufficient_quota", re.I)),
+    (503, re.compile(r"overloaded|unavailable", re.I)),
+    (401, re.compile(r"authentication|invalid_api_key", re.I)),
+    (400, re.compile(r"invalid_request|context|bad_?request|content_(policy|filter)", re.I)),
+)
+_CONTENT_FIELDS = frozenset({"model", "messages", "prompt"})
+_OTHER_TOKEN_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+
+
+def one_line(text: str | bytes, limit: int = 300) -> str:
+    """Foreign text made safe to print: one line, no control, format or surrogate characters, at most ``limit`` long."""
+    if isinstance(text, bytes):
+        text = text[: 4 * limit].decode("utf-8", "replace")
+    seen = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text[: 4 * limit])
+    line = " ".join(seen.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown(value: object, limit: int = 300) -> str:
+    """A parsed JSON value as `one_line`."""
+    try:
+        return one_line(value if isinstance(value, str) else orjson.dumps(value), limit)
+    except TypeError:  # orjson reads deeper nesting than it writes
+        return "(nested too deep to show)"
+
+
+def fault(
+    status: int,
+    answer: bytes | dict[str, Any],
+    *,
+    where: str = "the model",
+    fields: Collection[str] = (),
+    retry_after: float | None = None,
+) -> SelfinstructError:
+    """The exception an error answer, as bytes or parsed, stands for; see the table above.
+
+    ``where`` is what the message calls the server, ``fields`` the keys of the body that was sent, ``retry_after`` the
+    server's own wish in seconds. ``answer`` must not hold the key: the message quotes it.
+    """
+    problem = _read(answer)
+    status = problem.status if status < 300 and problem.status else status
+    said = f"{where} answered {status}: {problem.message}" if status >= 300 else f"{where}: {problem.message}"
+    if status == 402 or (status in (400, 403, 429) and _QUOTA.search(problem.words)):
+        return AccessDenied(f"the account's quota or credit is used up ({said}); top it up and run again")
+    if status in (401, 403) and not _CONTENT.search(problem.words):
+        return AccessDenied(f"{said}; is OPENAI_API_KEY set, right, and allowed to use this model?")
+    if status in (400, 404) and _NO_MODEL.search(problem.words):
+        return UnknownModel(said)
+    if status in (404, 405, 407, 410) or 300 <= status < 400:
+        return ConfigProblem(f"nothing to ask there ({said}); is --base-url right, and does it speak this API?")
+    if status in NOT_EXECUTED:
+        return Rejected(said, status=status, retry_after=retry_after)
+    if status == 408 or status >= 500:
+        return MaybeExecuted(said, status=status, retry_after=retry_after)
+    if status < 300:
+        return UnusableResponse(said, status=status)
+    fix = _fix(problem, fields) if status in (400, 422) else ""
+    return ConfigProblem(f"{said}; {fix}") if fix else RequestRefused(said, status=status)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What servers agree on in an error body. ``words`` is everything a pattern may look at."""
+
+    message: str
+    words: str
+    param: str = ""
+    status: int = 0
+
+
+def _read(answer: bytes | dict[str, Any]) -> _Problem:
+    data = _parsed(answer) if isinstance(answer, bytes) else answer
+    if isinstance(data, list) and data:  # Gemini wraps its error object in a list
+        data = data[0]
+    error = (data.get("error") or data) if isinstance(data, dict) else data
+    if not isinstance(error, dict):
+        return _Problem(message=shown(error), words=shown(error))
+    message = shown(error.get("message") or error.get("detail") or error)
+    names = shown(f"{error.get('code') or ''} {error.get('type') or ''}")
+    param = error.get("param")
+    return _Problem(
+        message=message,
+        words=f"{names} {message}",
+        param=param if isinstance(param, str) else "",
+        status=_own_status(error.get("code"), names),
+    )
+
+
+def _parsed(answer: bytes) -> Any:
+    """The JSON of an error answer, or else its text without tags: gateways answer in HTML."""
+    try:
+        return orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return one_line(re.sub(rb"<[^>]{0,200}>", b" ", answer[:4000])) or "an empty body"
+
+
+def _own_status(code: object, names: str) -> int:
+    if re.fullmatch(r"[45][0-9][0-9]", str(code)):
+        return int(str(code))
+    return next((status for status, pattern in _STATUS_BY_NAME if pattern.search(names)), 0)
+
+
+def _fix(problem: _Problem, fields: Collection[str]) -> str:
+    """The recipe line that cures a 400 about one of the fields we sent; empty when it is about the content."""
+    if _CONTEXT.search(problem.words):
+        return ""
+    ours = [field for field in fields if field not in _CONTENT_FIELDS]
+    unsupported = bool(_UNSUPPORTED.search(problem.words))
+    named = [field for field in ours if re.search(rf"(?<![\w-]){re.escape(field)}(?![\w-])", problem.message)]
+    if not unsupported:
+        return f"change {problem.param} in the recipe" if problem.param in ours else ""
+    field = problem.param if problem.param in ours else next(iter(named), "")
+    if field in _OTHER_TOKEN_FIELD:
+        return f'write token_field = "{_OTHER_TOKEN_FIELD[field]}" under [model] in the recipe'
+    return f'write omit = ["{field}"] under [model] in the recipe (or add it to the list there)' if field else ""
