@@ -1,0 +1,86 @@
+"""What models say around the thing they were asked for: greetings, announcements, refusals, good wishes.
+
+Every function judges one line (or one paragraph) by how it begins. They are asked only about text that stands where
+chatter stands, before the first marker or after the last one: a task may well begin "Here is a list of words".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from selfinstruct.parsing.markup import bare
+
+_READY: Final = re.compile(
+    r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|ok(?:ay)?|all ?right|got it|no problem|great"
+    r"|(?:i(?:'m| am|'d be) )?(?:happy|glad) to help)\s*(?:[!,.:—–]|$)"
+    r"|(?:好的?|当然(?:可以)?|没问题|可以)\s*[，,！!。：:]"
+)
+_THINGS: Final = r"(?:tasks?|instructions?|prompts?|assignments|activities|examples?|instances?|requests)"
+_ANNOUNCES: Final = re.compile(
+    rf"(?:here(?:'s| is| are)?|below|these|the (?:following|next|remaining)|following|as requested|continuing"
+    rf"|i(?:'ve|'ll| have| will| can)|let me|let's)\b.{{0,120}}\b{_THINGS}\b.{{0,120}}[:：]"
+    rf"|(?:here|below|these) are\b.{{0,120}}\b{_THINGS}\b.{{0,120}}[.!]"
+    r"|(?:以下|下面|这里|这些|接下来).{0,60}(?:任务|指令|题目|例子|示例|样例).{0,30}[：:。]"
+)
+_HEADER: Final = re.compile(
+    r"(?:(?:new|more|additional|further|next|remaining|generated|other|list of|series of) )*"
+    rf"{_THINGS}(?: list)?\s?[:：]?"
+    r"|(?:新的?|更多)?(?:任务|指令|示例)(?:列表)?\s?[：:]?"
+)
+_ECHO: Final = re.compile(
+    r"(?:come up with|generate|create|write|give|provide|list|brainstorm|continue|想出|生成|写出|列出|继续)"
+    r".{0,120}(?:tasks|instructions|prompts|任务|指令).{0,120}[:：]"
+)
+_REFUSES: Final = re.compile(
+    r"i(?:'m| am) (?:really |very |so )?sorry|sorry\b|i apologi[sz]e|i (?:cannot|can't|won't)\b"
+    r"|i(?:'m| am) (?:unable|not able)\b|unfortunately, i\b|as an ai\b.{0,60}\bi\b|the next task\b"
+    r"|(?:很|非常)?抱歉|对不起|作为.{0,6}(?:ai|人工智能)"
+)
+_LEAVES: Final = re.compile(
+    r"(?:please )?let me know\b|(?:i |we )?hope (?:this|these|that|it|you)\b|(?:please )?feel free\b|would you like\b"
+    r"|do you (?:want|need)\b|is there anything\b|please note\b|note(?: that)?\s?[:：]|disclaimer\b|good luck\b"
+    r"|if you(?:'d| would)? (?:need|like|want|have)\b.{0,120}\b(?:let me know|feel free|ask|tell me|help)\b"
+    r"|(?:these|all (?:of )?these|the above|each of these) (?:are\b.{0,60}\b)?(?:tasks|instructions|prompts)\b"
+    r"|希望(?:这|以上|能|对)|如果(?:你|您)(?:需要|还|想|有)|如(?:有|需)|请注意|注意\s?[：:]|以上(?:是|就是|任务|指令)|这些任务|祝(?:你|您)"
+)
+_OFFERS_EXAMPLES: Final = re.compile(
+    r"(?:(?:please )?(?:let me know|feel free)|would you like|do you want|(?:i )?hope (?:this|these|the)|if you)\b"
+    r".{0,120}\b(?:examples?|instances?)\b|(?:希望|如果|如需).{0,60}(?:示例|样例|例子)"
+)
+
+
+def _plain(line: str) -> str:
+    """What the patterns are written for: no marks, one kind of apostrophe, lower case; the start is enough."""
+    return bare(line[:400]).replace("’", "'").lower()
+
+
+def is_greeting(line: str) -> bool:
+    """True for a line that greets or announces ("Sure! Here are ten tasks:")."""
+    plain = _plain(line)
+    return bool(_READY.match(plain) or _ANNOUNCES.fullmatch(plain))
+
+
+def is_opening(line: str) -> bool:
+    """True for a line that leads to a list without being of it: a greeting, a bare heading ("Tasks:"), an apology."""
+    return is_greeting(line) or is_refusal(line) or _HEADER.fullmatch(_plain(line)) is not None
+
+
+def is_echo(line: str) -> bool:
+    """True for the header of a list of tasks, asked for anew ("Come up with a series of tasks:")."""
+    return _ECHO.fullmatch(_plain(line)) is not None
+
+
+def is_refusal(line: str) -> bool:
+    """True for a line that talks about not answering, or about the question instead of answering it."""
+    return _REFUSES.match(_plain(line)) is not None
+
+
+def is_closing(line: str) -> bool:
+    """True for a line that takes leave ("Let me know if …", "I hope these help", "Note: …")."""
+    return _LEAVES.match(_plain(line)) is not None
+
+
+def is_closing_examples(line: str) -> bool:
+    """True for a line that takes leave from examples in so many words ("Let me know if you want more examples!")."""
+    return _OFFERS_EXAMPLES.match(_plain(line)) is not None

@@ -1,0 +1,54 @@
+"""No answer, however hostile, takes more than time linear in its length: one catastrophic pattern would stop a run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIZE = 200_000
+REPEATED = [
+    *(" ", "\n", "1", "*", "`", '"', "<", "a ", "。2. 写", "**a** "),
+    *("1. ", "1.\n", "1. A. 2. B. ", "A:\n1. b\n", "1. Task: Task: ", "Answer:\n1. a\n", "let me know\n"),
+    *("```x\n", "a ```x\n", "<task ", "<task 1>", "here are tasks "),
+    *("Example 1\n", "Example: a\n", "input: ", "Output:\n", "input: a output: b ", "<input><output>"),
+    *("\n<", "yes or "),
+]
+ALONE = [
+    "task" + " " * SIZE,
+    "1" + " " * SIZE + ".",
+    "<task" + " " * SIZE + ">",
+    "Output" + " " * SIZE + ":",
+    "1. A\n2. B:" + "\n" * SIZE,
+]
+
+READ_ALL = """
+import json, resource, sys
+from selfinstruct import parsing
+from selfinstruct.errors import ParseError
+resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+for text in json.load(sys.stdin):
+    for read in (
+        lambda: parsing.task_list(text, truncated=True),
+        lambda: parsing.generation_instances(text, truncated=True),
+        lambda: parsing.yes_no(text),
+    ):
+        try:
+            read()
+        except ParseError:
+            pass
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
+def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
+    """200 kB of each piece that regular expressions like least: the readers together need a tenth of the limit."""
+    texts = [(piece * SIZE)[:SIZE] for piece in REPEATED] + ALONE
+    command = [sys.executable, "-c", READ_ALL]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, input=json.dumps(texts), cwd=root, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
