@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -30,6 +30,11 @@ DEFAULT_MODELS: dict[str, str] = {
     "replay": "",
 }
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+
+# The ranges of `Sampling`, which a field that states its own default does not inherit.
+Temperature = Annotated[float | None, Field(ge=0, le=2)]
+Mass = Annotated[float | None, Field(ge=0, le=1)]
+Penalty = Annotated[float | None, Field(ge=-2, le=2)]
 
 
 class ModelRecipe(Noun):
@@ -53,30 +58,30 @@ class ModelRecipe(Noun):
 class BootstrapRecipe(Sampling):
     """Stage 1: continue a list of instructions. Numbers: Self-Instruct, ``bootstrap_instructions.py``."""
 
-    temperature: float | None = 0.7
-    top_p: float | None = 0.5
-    presence_penalty: float | None = 2.0
-    frequency_penalty: float | None = 0.0
+    temperature: Temperature = 0.7
+    top_p: Mass = 0.5
+    presence_penalty: Penalty = 2.0
+    frequency_penalty: Penalty = 0.0
     max_tokens: int = Field(default=1024, ge=1)
     num_demos: int = Field(default=8, ge=1)  # of which at most `machine_demos` from the machine pool
     machine_demos: int = Field(default=2, ge=0)
     new_tasks: int = Field(default=7, ge=1)  # the list is continued up to item 15
-    threshold: str = "0.7"  # reject above this ROUGE-L F1
+    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
     similar: str = "above:0.5"
     min_words: int = Field(default=4, ge=1)  # 3 words or fewer are too short
     max_words: int = Field(default=150, ge=1)
     blacklist: tuple[str, ...] = tuple(
-        "image images graph graphs picture pictures file files map maps draw plot".split() + ["go to"]
+        [*"image images graph graphs picture pictures file files map maps draw plot".split(), "go to"]
     )
 
 
 class ClassifyRecipe(Sampling):
     """Stage 2: is it classification? Numbers: Self-Instruct, ``identify_clf_or_not.py``."""
 
-    temperature: float | None = 0.0
-    top_p: float | None = 0.0
-    presence_penalty: float | None = 0.0
-    frequency_penalty: float | None = 0.0
+    temperature: Temperature = 0.0
+    top_p: Mass = 0.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
     max_tokens: int = Field(default=3, ge=1)
     demos: int = Field(default=31, ge=0)  # 12 yes, 19 no
     resamples: int = Field(default=2, ge=0)  # an unknown verdict is not a no: it is asked again, this often
@@ -84,12 +89,12 @@ class ClassifyRecipe(Sampling):
 
 
 class InstancesRecipe(Sampling):
-    """Stage 3: instances, output first for classification, input first otherwise. Numbers: ``generate_instances.py``."""
+    """Stage 3: instances, output first for classification, else input first. Numbers: ``generate_instances.py``."""
 
-    temperature: float | None = 0.0
-    top_p: float | None = 0.0
-    presence_penalty: float | None = 1.5
-    frequency_penalty: float | None = 0.0
+    temperature: Temperature = 0.0
+    top_p: Mass = 0.0
+    presence_penalty: Penalty = 1.5
+    frequency_penalty: Penalty = 0.0
     max_tokens: int = Field(default=350, ge=1)
     max_tokens_classification: int = Field(default=300, ge=1)
     demos_output_first: int = Field(default=16, ge=0)
@@ -153,9 +158,10 @@ def settings(overrides: Mapping[str, Any]) -> Settings:
 
 
 def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -> Recipe:
-    """The recipe: defaults, then the file or shipped name, then ``--set key=value``, then flags (dotted keys, not None).
+    """The recipe: defaults, then the file or shipped name, then ``--set key=value``, then flags (those not None).
 
-    Raises `ConfigProblem` for the file's mistakes (unknown keys with a suggestion), `UsageProblem` for ``--set``'s.
+    Flags have dotted keys. Raises `ConfigProblem` for an unknown key, wherever it stands, with a suggestion, and for a
+    bad value in the file; `UsageProblem` for a bad value of ``--set`` or a flag.
     """
     data = _read(source) if source else {}
     _check(data, source or "")
@@ -174,13 +180,15 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
 
 def _read(source: str) -> dict[str, Any]:
     path = Path(source)
-    if not path.suffix and not path.exists():
+    if not path.suffix and not path.is_file():
         path = resources.recipes_dir() / f"{source}.toml"
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         shipped = ", ".join(sorted(p.stem for p in resources.recipes_dir().glob("*.toml")))
-        raise ConfigProblem(f"{source}: cannot read the recipe: {error.strerror}; shipped recipes: {shipped}") from error
+        raise ConfigProblem(
+            f"{source}: cannot read the recipe: {error.strerror}; shipped recipes: {shipped}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigProblem(f"{path}: not TOML: {error}") from error
 
@@ -199,10 +207,11 @@ def _check(data: dict[str, Any], where: str) -> None:
 
 
 def _suggest(key: str) -> str:
-    close = difflib.get_close_matches(key, known_keys(Recipe), n=1)
-    if not close:  # the right name in the wrong table
-        last = key.rpartition(".")[2]
-        close = [k for k in known_keys(Recipe) if k.rpartition(".")[2] == last][:1]
+    """Names are compared without their table, or ``bootstrap.keep`` would look like ``bootstrap.top_p``."""
+    known = known_keys(Recipe) if "." in key else [*Recipe.model_fields, *known_keys(Recipe)]
+    names = {name: name.rpartition(".")[2] for name in known}
+    closest = difflib.get_close_matches(key.rpartition(".")[2], names.values(), n=1)
+    close = difflib.get_close_matches(key, [name for name in known if names[name] in closest], n=1, cutoff=0)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

@@ -1,26 +1,26 @@
 """Everything this package raises on purpose, and the exit code each ends a command with.
 
-    SelfinstructError            1   (never raised itself)
-    ├── UsageProblem             2   an option's value, or a combination of options, is wrong
-    ├── UnusableAnswers          3   done, but too many answers could not be used
-    ├── LimitReached             4   a set limit, or exhaustion; running again goes on
-    ├── DamagedRun               5   recorded bytes are not what they were
-    ├── BadData                 65   a seed file, a data file
-    ├── OutputFailed            74   disk full, folder not writable
-    ├── RunLocked               75   another process works on this run
-    ├── AccessDenied            77   no key, wrong key, quota used up
-    ├── ConfigProblem           78   unknown recipe key, missing extra
-    │   ├── IdentityChanged     78   this run was started with other settings
-    │   └── UnknownModel        78   the endpoint has no such model
-    ├── Interrupted        130/143   a signal; drained, running again goes on
-    ├── Withdrawn                    a call the run no longer needs, before it was sent (never reaches the user)
-    └── ModelError              75   a model gave no completion
-        ├── NotSent             75   surely not executed: free to send again
-        ├── Rejected            75   surely refused by the server for now (429, 5xx before work)
-        ├── MaybeExecuted       75   the answer is lost; it may have been billed
-        ├── UnusableResponse    75   the bytes that came back are not a completion
-        └── RequestRefused      75   this very request is refused for ever (a 4xx): becomes a reject
-    ParseError                       a completion's text does not hold what the prompt asked for: becomes a reject
+SelfinstructError            1   (never raised itself)
+├── UsageProblem             2   an option's value, or a combination of options, is wrong
+├── UnusableAnswers          3   done, but too many answers could not be used
+├── LimitReached             4   a set limit, or exhaustion; running again goes on
+├── DamagedRun               5   recorded bytes are not what they were
+├── BadData                 65   a seed file, a data file
+├── OutputFailed            74   disk full, folder not writable
+├── RunLocked               75   another process works on this run
+├── AccessDenied            77   no key, wrong key, quota used up
+├── ConfigProblem           78   unknown recipe key, missing extra
+│   ├── IdentityChanged     78   this run was started with other settings
+│   └── UnknownModel        78   the endpoint has no such model
+├── Interrupted        130/143   a signal; drained, running again goes on
+├── Withdrawn                    a call the run no longer needs, before it was sent (never reaches the user)
+└── ModelError              75   a model gave no completion
+    ├── NotSent             75   surely not executed: free to send again
+    ├── Rejected            75   surely refused by the server for now (429, 503)
+    ├── MaybeExecuted       75   the answer is lost; it may have been billed
+    ├── UnusableResponse    75   the bytes that came back are not a completion
+    └── RequestRefused      75   this very request is refused for ever (a 4xx): becomes a reject
+ParseError                       a completion's text does not hold what the prompt asked for: becomes a reject
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class NotSent(ModelError):
 
 
 class Rejected(ModelError):
-    """The server surely did not execute the request, for now (429, 502, 503, overloaded)."""
+    """The server surely did not execute the request, for now (429, 503, overloaded)."""
 
 
 class MaybeExecuted(ModelError):

@@ -21,8 +21,8 @@ from selfinstruct.store import pretty, write_whole
 class StageIdentity(Noun):
     """``identity`` decides the stage's bytes; the rest is for people and for resuming.
 
-    ``target`` is how many accepted records the first stage was last asked for. ``prompts`` are the full texts, so that a
-    changed prompt can be shown as a difference and a record's prompt can be read years later.
+    ``target`` is how many accepted records the first stage was last asked for. ``prompts`` are the full texts, so that
+    a changed prompt can be shown as a difference and a record's prompt can be read years later.
     """
 
     stage: str
@@ -53,7 +53,11 @@ def of_stage(
     identity = {
         **shared,
         **own,
-        "model": {"api": recipe.model.api, **endpoint[0].model_dump(mode="json"), "rendering": endpoint[1]},
+        "model": {
+            **recipe.model.model_dump(include={"api", "context", "reproducible"}),
+            **endpoint[0].model_dump(mode="json"),
+            "rendering": endpoint[1],
+        },
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "seeds": f"{len(seeds)} tasks, sha256 {hashlib.sha256(seed_bytes).hexdigest()}",
         "upstream": upstream.digest if upstream else None,
@@ -89,7 +93,7 @@ def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
     lines = [f"  {key}: {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
     if not lines:
         return
-    for name in now.prompts.keys() & before.prompts.keys():
+    for name in sorted(now.prompts.keys() & before.prompts.keys()):
         a, b = before.prompts[name].splitlines(), now.prompts[name].splitlines()
         lines += ["  " + line for line in difflib.unified_diff(a, b, f"{name} then", f"{name} now", lineterm="", n=0)]
     raise IdentityChanged(

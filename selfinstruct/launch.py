@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass
 class Account:
-    """What a run has done so far: counts a stage, calls and tokens of the whole run; new ones and seconds of this start."""
+    """What a run has done so far: counts a stage, calls and tokens of the whole run, and what this start added."""
 
     run: str
     target: int
@@ -75,18 +75,20 @@ def plan(recipe: Recipe, settings: Settings, opened: Opened, path: Path) -> Plan
     return Plan(path, recipe, settings, seeds, opened, links)
 
 
-def target_of(path: Path, first_stage: str, wanted: int, *, more: bool) -> int:
-    """How many accepted records are asked for. ``more`` extends what is there; an unfinished extension is finished first.
+def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
+    """How many accepted records are asked for. ``more`` extends what is there, once it is finished.
 
     A nightly ``+1000`` that was cut short one night so goes on to the same number the next night, and does not pile up.
     """
-    started = identity.read(path / first_stage)
-    if not more or started is None:
+    folders = [plan.path / link.stage.name for link in plan.links]
+    started = identity.read(folders[0]) if more else None
+    if started is None:
         return wanted
-    manifest = read_manifest(path / first_stage)
-    if manifest is None or manifest.state == "running" or manifest.accepted < started.target:
+    manifests = [manifest for folder in folders if (manifest := read_manifest(folder)) and manifest.state != "running"]
+    through = len(manifests) == len(folders) and len({manifest.rounds for manifest in manifests}) == 1
+    if not through or manifests[0].accepted < started.target:
         return started.target
-    return manifest.accepted + wanted
+    return manifests[0].accepted + wanted
 
 
 def run(plan: Plan, account: Account, watch: Watch) -> None:
@@ -105,7 +107,8 @@ def run(plan: Plan, account: Account, watch: Watch) -> None:
     if account.unusable_share > plan.settings.max_unusable:
         raise UnusableAnswers(
             f"done, but {account.unusable_share:.0%} of the answers could not be used"
-            f" (--max-unusable is {plan.settings.max_unusable:.0%}); 'selfinstruct status {account.run}' counts the reasons"
+            f" (--max-unusable is {plan.settings.max_unusable:.0%});"
+            f" 'selfinstruct status {account.run}' counts the reasons"
         )
 
 
@@ -192,7 +195,7 @@ def _chain(plan: Plan, model: Recorded, account: Account) -> list[StageRun]:
 
 
 def _finished(folder: Path, account: Account, first_rounds: int | None) -> bool:
-    """Is what is on disk all that is asked for? Then the last, shorter shard stays; else its rounds are derived again."""
+    """Is what is on disk all that is asked for? Then a last, shorter shard stays; else its rounds are derived again."""
     manifest = read_manifest(folder)
     if manifest is None or manifest.state == "running":
         return False

@@ -12,6 +12,7 @@ lock and wakes up late writes nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import queue
@@ -23,7 +24,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from selfinstruct import wire
-from selfinstruct.errors import BadData, ConfigProblem, DamagedRun, OutputFailed, RequestRefused, RunLocked
+from selfinstruct.errors import (
+    BadData,
+    ConfigProblem,
+    DamagedRun,
+    OutputFailed,
+    RequestRefused,
+    RunLocked,
+    SelfinstructError,
+)
 from selfinstruct.schema import Completion
 
 _VERSION = 1
@@ -93,6 +102,8 @@ class LedgerReader:
         self.path = path
         self._db = _connect(path)
         self._db.execute("PRAGMA query_only = ON")
+        if self._rows("PRAGMA user_version") == [(0,)]:  # set when the first writer has made the tables
+            raise BadData(f"{path}: there is no ledger here")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -112,7 +123,7 @@ class LedgerReader:
 
     def by_stage(self) -> list[StageCalls]:
         """Answered calls and their tokens, stage by stage."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT stage, count(*), sum(prompt_tokens), sum(completion_tokens) FROM calls WHERE state != 'open'"
             " GROUP BY stage ORDER BY stage"
         )
@@ -120,16 +131,23 @@ class LedgerReader:
 
     def attempts(self, state: str) -> int:
         """How many attempts are in a state: ``reserved``, ``settled``, ``refused``, ``failed`` or ``ambiguous``."""
-        (count,) = self._db.execute("SELECT count(*) FROM attempts WHERE state = ?", (state,)).fetchone()
+        [(count,)] = self._rows("SELECT count(*) FROM attempts WHERE state = ?", state)
         return int(count)
 
-    def _one(self, where: str, *values: str) -> Call | None:
-        row = self._db.execute(where, values).fetchone()
-        return None if row is None else self._call(row)
+    def _one(self, sql: str, *values: str) -> Call | None:
+        rows = self._rows(sql, *values)
+        return self._call(rows[0]) if rows else None
+
+    def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        try:
+            return self._db.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
 
     def _call(self, row: tuple[Any, ...]) -> Call:
         key, draw, path, body, state, answer, status, digest = row
-        if state != "open" and digest != _digest(key, state, answer):
+        recorded = _digest(key, state, answer) if isinstance(answer, bytes) else None
+        if digest != recorded or (recorded is None) != (state == "open"):
             raise DamagedRun(f"{self.path}: the answer of call {key[:12]} is not the one that was recorded")
         return Call(key, draw, path, body, state, answer or b"", status)
 
@@ -209,9 +227,6 @@ class Ledger:
     def _take_over(self) -> int:
         """Raise the epoch; what an earlier process left reserved may have been executed."""
         db = self._writer
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > _VERSION:
-            raise ConfigProblem(f"{self.path}: written by a newer selfinstruct (ledger version {version}); upgrade")
         db.executescript(_SCHEMA)
         db.execute("BEGIN IMMEDIATE")
         row = db.execute("SELECT value FROM epoch").fetchone()
@@ -245,8 +260,7 @@ class Ledger:
     def _commit(self, db: sqlite3.Connection, group: list[_Write]) -> Exception | None:
         try:
             db.execute("BEGIN IMMEDIATE")
-            (epoch,) = db.execute("SELECT value FROM epoch").fetchone()
-            if epoch != self.epoch:
+            if db.execute("SELECT value FROM epoch").fetchone() != (self.epoch,):
                 db.execute("ROLLBACK")
                 return RunLocked(f"{self.path}: another process took this run over; this one stops")
             for write in group:
@@ -254,7 +268,7 @@ class Ledger:
                     db.execute(sql, values)
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            if db.in_transaction:
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 db.execute("ROLLBACK")
             return _failure(self.path, error)
         return None
@@ -263,33 +277,41 @@ class Ledger:
 def _resolve(group: list[_Write], failure: Exception | None) -> None:
     """Wake everybody who waited for this group, in one call into their event loop."""
 
-    def wake() -> None:
+    def wake(loop: asyncio.AbstractEventLoop) -> None:
         for write in group:
-            if write.done.done():
+            if write.done.get_loop() is not loop or write.done.done():
                 continue
             if failure is None:
                 write.done.set_result(None)
             else:
                 write.done.set_exception(failure)
 
-    loop = group[0].done.get_loop()
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(wake)
+    for loop in {write.done.get_loop() for write in group}:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody in it waits any more
+            loop.call_soon_threadsafe(wake, loop)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     try:
-        # Created by us first, so that the prompts and answers in it are readable by their owner only.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Created by us first, so that the prompts and answers in it are readable by their owner only. An existing file
+        # is left alone: closing a descriptor of it would let go of the locks SQLite holds on it in this process, and
+        # the next reader elsewhere would take itself for the last one and delete the write-ahead log in use.
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # WAL + NORMAL may lose the last commits on power loss
+        (version,) = db.execute("PRAGMA user_version").fetchone()
     except (sqlite3.Error, OSError) as error:
         raise _failure(path, error) from error
+    if version > _VERSION:
+        raise ConfigProblem(f"{path}: written by a newer selfinstruct (ledger version {version}); upgrade")
     return db
 
 
-def _failure(path: Path, error: Exception) -> OutputFailed | DamagedRun:
+def _failure(path: Path, error: Exception) -> SelfinstructError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return RunLocked(f"{path}: another process keeps the ledger locked")
     if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
         return DamagedRun(f"{path}: not a readable ledger: {error}")
     return OutputFailed(f"{path}: cannot write the ledger: {error}")

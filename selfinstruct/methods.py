@@ -61,7 +61,9 @@ def _bootstrap(parts: Parts) -> Link:
     recipe = parts.recipe.bootstrap
     needed = recipe.num_demos
     if len(parts.seeds) < needed:
-        raise BadData(f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some, or lower bootstrap.num_demos")
+        raise BadData(
+            f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some or lower bootstrap.num_demos"
+        )
     prompt = parts.prompt("bootstrap", "list")
     stage = Bootstrap(
         seeds=parts.seeds,

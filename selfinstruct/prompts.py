@@ -56,7 +56,7 @@ class Prompt:
     version: int
     text: str
     demos: tuple[dict[str, Any], ...]
-    stop: tuple[str, ...]
+    stop: tuple[jinja2.Template, ...]
     opens: str | None
     template: jinja2.Template
 
@@ -73,7 +73,7 @@ class Prompt:
     def render(self, rendering: Rendering, **variables: Any) -> Rendered:
         """The prompt with its variables filled in. Raises `ConfigProblem` naming a missing one."""
         try:
-            stop = tuple(_ENVIRONMENT.from_string(s).render(variables) for s in self.stop)
+            stop = tuple(template.render(variables) for template in self.stop)
             if rendering == "completion":
                 return Rendered(self._block("completion", variables), None, stop, self.opens)
             roles = [role for role in ("system", "user") if role in self.template.blocks]
@@ -91,10 +91,7 @@ class Prompt:
 def load(root: Path, name: str) -> Prompt:
     """The prompt ``name`` (such as ``bootstrap/en/list``) below ``root``. Raises `ConfigProblem` for a broken file."""
     path = root / f"{name}.md"
-    try:
-        text = path.read_text("utf-8")
-    except OSError as error:
-        raise ConfigProblem(f"{path}: cannot read the prompt: {error.strerror}") from error
+    text = _read(path)
     head, body = _split(path, text)
     demo_text, demos = _demos(path.with_suffix(".jsonl"))
     return Prompt(
@@ -102,10 +99,19 @@ def load(root: Path, name: str) -> Prompt:
         version=head["version"],
         text=text + demo_text,
         demos=demos,
-        stop=tuple(head.get("stop", ())),
+        stop=tuple(_compile(path, stop) for stop in head.get("stop", [])),
         opens=head.get("opens"),
-        template=_compile(path, body),
+        template=_blocks(path, body),
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigProblem(f"{path}: cannot read the prompt: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigProblem(f"{path}: not UTF-8; convert the file, for instance with iconv -t UTF-8") from error
 
 
 def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
@@ -115,19 +121,28 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
         head = tomllib.loads(front)
     except tomllib.TOMLDecodeError as error:
         raise ConfigProblem(f"{path}: front matter: {error}") from error
-    if not text.startswith("+++\n") or not fence or not isinstance(head.get("version"), int):
-        raise ConfigProblem(f"{path}: starts with front matter between two '+++' lines that holds 'version = <integer>'")
+    if not text.startswith("+++\n") or not fence or type(head.get("version")) is not int:
+        raise ConfigProblem(
+            f"{path}: starts with front matter between two '+++' lines that holds 'version = <integer>'"
+        )
     unknown = head.keys() - {"version", "stop", "opens"}
     if unknown:
         raise ConfigProblem(f"{path}: unknown front matter key '{min(unknown)}'; known: opens, stop, version")
+    stop, opens = head.get("stop", []), head.get("opens", "")
+    if not isinstance(stop, list) or not all(isinstance(item, str) for item in [*stop, opens]):
+        raise ConfigProblem(f"{path}: front matter: 'stop' is a list of strings, 'opens' a string")
     return head, body
 
 
-def _compile(path: Path, body: str) -> jinja2.Template:
+def _compile(path: Path, source: str) -> jinja2.Template:
     try:
-        template = _ENVIRONMENT.from_string(body)
+        return _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise ConfigProblem(f"{path}: template line {error.lineno}: {error.message}") from error
+
+
+def _blocks(path: Path, body: str) -> jinja2.Template:
+    template = _compile(path, body)
     missing = {"completion", "user"} - template.blocks.keys()
     if missing:
         raise ConfigProblem(f"{path}: has no block '{min(missing)}'; a prompt has a completion and a chat rendering")
@@ -137,11 +152,15 @@ def _compile(path: Path, body: str) -> jinja2.Template:
 def _demos(path: Path) -> tuple[str, tuple[dict[str, Any], ...]]:
     if not path.exists():
         return "", ()
-    text = path.read_text("utf-8")
+    text = _read(path)
     demos = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Cut at line feeds only: JSON may hold U+2028 and other characters that str.splitlines takes for line ends.
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         try:
-            demos.append(orjson.loads(line))
+            demo = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise ConfigProblem(f"{path}:{number}: not a JSON object: {error}") from error
+        if not isinstance(demo, dict):
+            raise ConfigProblem(f"{path}:{number}: not a JSON object but {type(demo).__name__}")
+        demos.append(demo)
     return text, tuple(demos)

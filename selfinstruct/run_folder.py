@@ -13,7 +13,11 @@ import filelock
 from selfinstruct.errors import OutputFailed, RunLocked, UsageProblem
 
 # SQLite's write-ahead log needs shared memory and honest locks, which these do not give.
-_NETWORK = frozenset("nfs nfs4 cifs smb3 smbfs 9p afs ceph glusterfs lustre fuse.sshfs fuse.s3fs fuse.gcsfuse".split())
+_NETWORK = frozenset(
+    "nfs nfs4 cifs smb3 smbfs 9p afs beegfs ceph fuse.ceph-fuse fuse.gcsfuse fuse.glusterfs gpfs lustre fuse.juicefs"
+    " fuse.rclone fuse.s3fs fuse.sshfs".split()
+)
+_OCTAL = re.compile(r"\\([0-7]{3})")  # how the kernel spells a space in a mount point
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -25,7 +29,9 @@ def slug(text: str) -> str:
 def run_path(output_dir: Path, run: str) -> Path:
     """The folder of the run of that name. Raises `UsageProblem` for a name that is not a plain folder name."""
     if not _NAME.fullmatch(run):
-        raise UsageProblem(f"--run '{run}': a run's name is letters, digits, '.', '_' and '-', and starts with a letter or digit")
+        raise UsageProblem(
+            f"--run '{run}': a run's name is letters, digits, '.', '_' and '-', and starts with a letter or digit"
+        )
     return output_dir / run
 
 
@@ -37,7 +43,7 @@ def held(path: Path, *, allow_network: bool = False) -> Iterator[Path]:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock", timeout=0, mode=0o600)
+        lock = filelock.FileLock(path / ".lock", timeout=0, mode=0o600, fallback_to_soft=False)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
     kind = file_system(path)
@@ -47,12 +53,15 @@ def held(path: Path, *, allow_network: bool = False) -> Iterator[Path]:
             " choose a local --output-dir, or set SELFINSTRUCT_ALLOW_NETWORK_FS=1 at your own risk"
         )
     try:
-        with lock:
-            yield path
+        lock.acquire()
     except filelock.Timeout as error:
         raise RunLocked(f"{path}: another process works on this run; wait for it, or choose another --run") from error
-    except PermissionError as error:
+    except OSError as error:
         raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
+    try:
+        yield path
+    finally:
+        lock.release()
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
@@ -64,7 +73,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:
     target = os.path.realpath(path)
     best = ("", "")
     for row in rows:
-        point = row[1].replace("\\040", " ")
+        point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), row[1])
         inside = target == point or target.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best[0]):
             best = (point, row[2])

@@ -1,9 +1,9 @@
 """The loop: plan → run → screen → commit.
 
-    seeds/*.jsonl ─► stage.plan ─► prompts/**.md ─► model.complete ─► parse ─► filters ─► output/<run>/<stage>/shard-N.jsonl
-        Seed            Job           Request          Completion     records   Drop?       + rejects-N.jsonl
-                                                           │                      │
-                                            output/<run>/ledger.sqlite3    every drop has a reason
+seeds/*.jsonl ─► stage.plan ─► prompts/**.md ─► model.complete ─► parse ─► filters ─► output/<run>/<stage>/shard-N.jsonl
+    Seed            Job           Request          Completion     records   Drop?       + rejects-N.jsonl
+                                                       │                      │
+                                        output/<run>/ledger.sqlite3    every drop has a reason
 
 A round is a unit of order, not a barrier: its prompts are drawn from the pool as it stood ``lag`` rounds before, so
 ``lag`` rounds are under way at once, and each feeds the next stage as soon as it is screened. Calls finish in any
@@ -76,7 +76,14 @@ class Runner:
     """
 
     def __init__(
-        self, chain: Sequence[StageRun], gate: Gate, *, target: int, lag: int, in_step: bool, screened: Callable[[], None]
+        self,
+        chain: Sequence[StageRun],
+        gate: Gate,
+        *,
+        target: int,
+        lag: int,
+        in_step: bool,
+        screened: Callable[[], None],
     ) -> None:
         self.chain = chain
         self.exhausted = False
@@ -91,26 +98,35 @@ class Runner:
     async def run(self) -> None:
         """The loop. Nothing is cancelled: a call in flight is paid for, so its answer is waited for and recorded."""
         self._look_for_the_end()
-        while tasks := self._start_rounds():
+        while tasks := self._go_on():
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 self._note(task.exception())
-            for run in self.chain:
-                self._screen_finished_rounds(run)
         if self._failure is not None:
             raise self._failure
         if not all(run.done for run in self.chain):
             raise Withdrawn("the run was asked to stop")
 
+    def _go_on(self) -> set[asyncio.Task[list[Outcome]]]:
+        """Screen the rounds that are whole, start those that may start; returns what is in flight.
+
+        A full disk or a damaged shard stops the run like any failure: without losing what is in flight.
+        """
+        try:
+            for run in self.chain:
+                self._screen_finished_rounds(run)
+            self._start_rounds()
+        except SelfinstructError as error:
+            self._note(error)
+        self._surplus = {task for task in self._surplus if not task.done()}
+        return self._surplus | {task for run in self.chain for task in run.under_way.values() if not task.done()}
+
     # --- plan and run -----------------------------------------------------------------------------------------------
 
-    def _start_rounds(self) -> set[asyncio.Task[list[Outcome]]]:
-        """Start what may start; returns everything under way."""
+    def _start_rounds(self) -> None:
         for position, run in enumerate(self.chain):
             while not self._gate.closed and run.may_go_on(self._lag) and self._is_due(position):
                 self._start(run, position)
-        self._surplus = {task for task in self._surplus if not task.done()}
-        return self._surplus | {task for run in self.chain for task in run.under_way.values() if not task.done()}
 
     def _is_due(self, position: int) -> bool:
         """A later stage is fed by the one before it; the first starts a round when its yield is needed."""
@@ -152,7 +168,9 @@ class Runner:
     # --- screen and commit ------------------------------------------------------------------------------------------
 
     def _screen_finished_rounds(self, run: StageRun) -> None:
-        while (task := run.under_way.get(run.screened)) is not None and task.done() and task.exception() is None:
+        while self._failure is None and (task := run.under_way.get(run.screened)) is not None and task.done():
+            if task.exception() is not None:
+                return
             del run.under_way[run.screened]
             run.store.add_round([_screen(run.filters, outcome) for outcome in task.result()])
             self._look_for_the_end()

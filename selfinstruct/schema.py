@@ -26,6 +26,8 @@ class Noun(BaseModel):
 class Instance(Noun):
     """One worked example of a seed task; ``input`` is empty for a task that needs none."""
 
+    model_config = ConfigDict(frozen=True, extra="allow")
+
     input: str
     output: str
 

@@ -25,11 +25,11 @@ def load(path: Path) -> list[SeedTask]:
         raise BadData(f"{path}:{line}: not UTF-8; convert the file, for instance with iconv -t UTF-8") from error
     except OSError as error:
         raise BadData(f"{path}: cannot read the seed file: {error.strerror}") from error
-    tasks = [_task(path, number, row) for number, row in _rows(path, text)]
+    tasks = [(number, _task(path, number, row)) for number, row in _rows(path, text)]
     if not tasks:
         raise BadData(f"{path}: holds no seed task; expected one JSON object a line")
     _unique(path, tasks)
-    return tasks
+    return [task for _, task in tasks]
 
 
 def _rows(path: Path, text: str) -> list[tuple[int, object]]:
@@ -58,9 +58,12 @@ def _task(path: Path, number: int, row: object) -> SeedTask:
         raise BadData(f"{path}:{number}: '{where}': {first['msg']}; mend or drop the line") from error
 
 
-def _unique(path: Path, tasks: list[SeedTask]) -> None:
-    seen: set[str] = set()
-    for task in tasks:
-        if task.id in seen:
-            raise BadData(f"{path}: the id '{task.id}' stands twice; ids name the seeds in every record's provenance")
-        seen.add(task.id)
+def _unique(path: Path, tasks: list[tuple[int, SeedTask]]) -> None:
+    seen: dict[str, int] = {}
+    for number, task in tasks:
+        first = seen.setdefault(task.id, number)
+        if first != number:
+            raise BadData(
+                f"{path}:{number}: the id '{task.id}' stands in line {first} already;"
+                " ids name the seeds in every record's provenance"
+            )

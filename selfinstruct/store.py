@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import BinaryIO, Generic, TypeVar, overload
 
 import orjson
 
-from selfinstruct.errors import OutputFailed
+from selfinstruct.errors import DamagedRun, OutputFailed
 from selfinstruct.schema import Noun, Record, Reject
 
 T = TypeVar("T", bound=Record)
@@ -107,7 +108,6 @@ class StageStore(Generic[T]):
         self._offsets = array("Q")  # shard number in the upper 24 bits, byte offset in the lower 40
         self._ends = array("Q")  # accepted records up to and including each round
         self._open = _OpenShard()
-        self._handles: dict[int, int] = {}
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -141,12 +141,11 @@ class StageStore(Generic[T]):
 
     def _read_line(self, place: int) -> bytes:
         number, offset = place >> 40, place & ((1 << 40) - 1)
-        if number not in self._handles:
-            self._handles[number] = os.open(self._shard(number), os.O_RDONLY)
-        line = b""
-        while not line.endswith(b"\n"):
-            line += os.pread(self._handles[number], 8192, offset + len(line))
-            line = line[: line.index(b"\n") + 1] if b"\n" in line else line
+        with _opened(self._shard(number)) as file:
+            file.seek(offset)
+            line = file.readline()
+        if not line.endswith(b"\n"):
+            raise DamagedRun(f"{self._shard(number)}: was cut short behind our back; run again to derive it anew")
         return line
 
     # --- writing ----------------------------------------------------------------------------------------------------
@@ -211,9 +210,9 @@ class StageStore(Generic[T]):
                 notes.append(f"{self._shard(shard.number)} is not as its manifest says: derived again from the ledger")
                 break
             kept.append(shard)
-        whole = len(kept) == len(manifest.shards)
+        as_it_ended = len(kept) == len(manifest.shards) and not whole_shards_only
         self.manifest = self.manifest.model_copy(
-            update={"shards": tuple(kept), "state": manifest.state if whole else "running"}
+            update={"shards": tuple(kept), "state": manifest.state if as_it_ended else "running"}
         )
         self._open = _OpenShard(recent=kept[-1].recent if kept else "")
         return notes
@@ -228,12 +227,12 @@ class StageStore(Generic[T]):
             return False
         lines = records.splitlines(keepends=True)
         first = len(self._ends)
-        counts = [0] * shard.rounds
-        for line in lines:
-            counts[round_of(orjson.loads(line)["id"]) - first] += 1
+        counts = Counter(round_of(orjson.loads(line)["id"]) - first for line in lines)
+        if len(lines) != shard.accepted or not counts.keys() <= set(range(shard.rounds)):
+            return False  # the files are whole, so it is the manifest that is damaged
         total = self.accepted
-        for count in counts:
-            total += count
+        for number in range(shard.rounds):
+            total += counts[number]
             self._ends.append(total)
         self._index(shard.number, lines)
         self.tally.add(shard)
@@ -325,10 +324,13 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def lines_of(folder: Path, prefix: str) -> Iterator[bytes]:
-    """The lines of the committed shards (``prefix`` "shard") or rejects ("rejects") of a stage, in order."""
+    """The lines of the committed shards (``prefix`` "shard") or rejects ("rejects") of a stage, in order.
+
+    Raises `DamagedRun` for a file that the manifest names and that is not there.
+    """
     manifest = read_manifest(folder)
     for shard in manifest.shards if manifest else ():
-        with (folder / f"{prefix}-{shard.number}.jsonl").open("rb") as file:
+        with _opened(folder / f"{prefix}-{shard.number}.jsonl") as file:
             yield from file
 
 
@@ -352,6 +354,13 @@ def write_whole(path: Path, data: bytes) -> None:
             os.close(folder)
     except OSError as error:
         raise OutputFailed(f"{path}: cannot write: {error.strerror}; nothing recorded is lost, run again") from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise DamagedRun(f"{path}: cannot be read: {error.strerror}; run again to derive it anew") from error
 
 
 def _sha256(data: bytes) -> str:

@@ -70,7 +70,7 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "stages": set(),
     "filters": set(),
     "formats": set(),
-    "cli": {"options"},  # the option types that several commands share
+    "cli": {"options", "report"},  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.
 TABLES = {"models/opening.py", "stages/__init__.py", "filters/__init__.py", "formats/__init__.py", "cli/app.py"}
@@ -160,12 +160,13 @@ def functions_and_modules_are_small(module: Module) -> Iterator[Finding]:
     for node in module.nodes():
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        length = (node.end_lineno or node.lineno) - node.lineno + 1
+        # A public function of cli/ is a command: its parameters are the command's options, which Typer reads.
+        is_command = module.parts[0] == "cli" and not node.name.startswith("_")
+        first_line = node.body[0].lineno if is_command else node.lineno
+        length = (node.end_lineno or node.lineno) - first_line + 1
         if length > FUNCTION_LINES:
             yield node.lineno, f"{node.name} has {length} lines; a function has at most {FUNCTION_LINES}"
         count = len(_parameters(node.args))
-        # A public function of cli/ is a command: its parameters are the command's options, which Typer reads.
-        is_command = module.parts[0] == "cli" and not node.name.startswith("_")
         if count > PARAMETERS and not is_command:
             yield node.lineno, f"{node.name} has {count} parameters; a function has at most {PARAMETERS}"
 
@@ -317,7 +318,7 @@ EXAMPLES: list[tuple[Rule, str, str, list[int]]] = [
     (nothing_ambient_nothing_executed, "a.py", "eval('1')\nexec('1')", [1, 2]),
     (nothing_ambient_nothing_executed, "a.py", "import random\nre.compile('x')\nrandom.Random(1)", []),
     (third_party_imports_are_declared, "a.py", "import attrs\nfrom hypothesis import given", [1, 2]),
-    (third_party_imports_are_declared, "a.py", "import os.path, pydantic_settings, rouge_score\nfrom . import b", []),
+    (third_party_imports_are_declared, "a.py", "import os.path, pydantic_settings, rapidfuzz\nfrom . import b", []),
 ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
@@ -11,7 +10,7 @@ from typer.exceptions import TyperException
 
 from selfinstruct import __version__
 from selfinstruct.cli import export, generate, inspect, models
-from selfinstruct.errors import SelfinstructError
+from selfinstruct.errors import OutputFailed, SelfinstructError
 
 app = typer.Typer(
     name="selfinstruct",
@@ -20,8 +19,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 2 usage, 3 too many unusable answers, 4 limit or exhausted, 5 damage, 65 bad data, 74 I/O,"
-    " 75 try again later, 77 key or quota, 78 configuration, 130/143 interrupted. Running the same command again resumes.",
+    epilog="Exit codes: 0 done, 2 usage, 3 too many unusable answers, 4 limit or exhausted, 5 damage, 65 bad data,"
+    " 74 I/O, 75 try again later, 77 key or quota, 78 configuration, 130/143 interrupted."
+    " Running the same command again resumes.",
 )
 app.command("generate")(generate.generate)
 app.command("status")(inspect.status)
@@ -55,9 +55,11 @@ def _run() -> int:
     except SelfinstructError as error:
         typer.echo(f"selfinstruct: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:  # `selfinstruct export … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # how Typer ends when a pipe's reader has enough: `selfinstruct export … | head`
         return 0
+    except OSError as error:  # standard output on a full disk; a file that cannot be read
+        typer.echo(f"selfinstruct: {error}", err=True)
+        return OutputFailed.exit_code
     except Exception:
         traceback.print_exc()
         typer.echo("selfinstruct: this is a bug of ours; what was recorded is safe, running again goes on", err=True)

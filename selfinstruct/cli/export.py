@@ -50,17 +50,25 @@ def export(
 
 
 def _write(out: str, chunks: Iterable[bytes]) -> None:
-    if out == "-":
-        sys.stdout.buffer.writelines(chunks)
-        sys.stdout.buffer.flush()
-        return
-    path = Path(out)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
-            file.writelines(chunks)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        if out == "-":
+            sys.stdout.buffer.writelines(chunks)
+            sys.stdout.buffer.flush()
+        elif Path(out).exists() and not Path(out).is_file():  # a pipe or a device: written to, never replaced
+            with Path(out).open("wb") as file:
+                file.writelines(chunks)
+        else:
+            _replace(Path(out).resolve(), chunks)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise OutputFailed(f"{path}: cannot write: {error.strerror}") from error
+        raise OutputFailed(f"{'standard output' if out == '-' else out}: cannot write: {error.strerror}") from error
+
+
+def _replace(path: Path, chunks: Iterable[bytes]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.writelines(chunks)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -14,7 +14,7 @@ from selfinstruct.errors import UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.config import Recipe, Settings
-    from selfinstruct.launch import Account, Plan
+    from selfinstruct.launch import Plan
 
 
 class Api(StrEnum):
@@ -82,11 +82,14 @@ def generate(
     threshold: Annotated[
         str | None, typer.Option(help="Reject above this ROUGE-L F1, an exact fraction. [default: 0.7]")
     ] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the first stage; others by --set. [default: 0.7]")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the first stage; others by --set. [default: 0.7]")
+    ] = None,
     top_p: Annotated[float | None, typer.Option(help="Of the first stage. [default: 0.5]")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of the first stage. [default: 1024]")] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Calls in flight; never changes the data. [default: 32 for an API, 1 local]")
+        int | None,
+        typer.Option(min=1, help="Calls in flight; never changes the data. [default: 32 for an API, 1 local]"),
     ] = None,
     max_unusable: Annotated[
         float | None,
@@ -143,9 +146,7 @@ def _number(text: str) -> tuple[int, bool]:
     return int(text), text.startswith("+")
 
 
-def _generate(
-    recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], show: tuple[bool, bool]
-) -> None:
+def _generate(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], show: tuple[bool, bool]) -> None:
     from selfinstruct import launch
     from selfinstruct.cli import report
     from selfinstruct.models import opening
@@ -157,7 +158,7 @@ def _generate(
     opened = opening.open_model(recipe.model, settings)
     run = name or f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}"
     plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
-    account = launch.Account(run, launch.target_of(plan.path, plan.links[0].stage.name, wanted, more=more))
+    account = launch.Account(run, launch.target_of(plan, wanted, more=more))
     _note_idle_concurrency(plan)
     with report.Progress(account, quiet=quiet) as progress:
         try:

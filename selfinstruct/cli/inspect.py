@@ -53,7 +53,7 @@ def _status(path: Path) -> dict[str, Any]:
     calls = {row.stage: row for row in reader.by_stage()}
     stages: list[dict[str, Any]] = []
     target = 0
-    for folder in sorted(path.glob("*/stage.json"), key=lambda p: p.stat().st_ino):
+    for folder in sorted(path.glob("*/stage.json"), key=lambda p: p.stat().st_mtime_ns):  # written in chain order
         started = identity.read(folder.parent)
         target = started.target if started else target
         tally, manifest = Tally(), read_manifest(folder.parent)
@@ -86,7 +86,7 @@ def _status_text(row: dict[str, Any]) -> str:
         if stage["rejects"]:
             lines.append("    " + ", ".join(f"{reason} {count}" for reason, count in stage["rejects"].items()))
     if any(stage["state"] == "running" for stage in row["stages"]):
-        lines.append("  not finished: answers not yet in a shard are in the ledger; run the same command again to go on")
+        lines.append("  not finished: what is not yet in a shard is in the ledger; run the same command again to go on")
     return "\n".join(lines)
 
 
@@ -107,7 +107,7 @@ def show(
             typer.echo(_as_json(found) if json else _show_text(path, found))
             return
     where = f"run '{run}'" if run else f"any run in {root}"
-    raise BadData(f"nothing called '{id}' in {where}; a round is in a shard, and can be shown, when its run has stopped")
+    raise BadData(f"nothing called '{id}' in {where}; a running or interrupted run keeps its last rounds in the ledger")
 
 
 def _find(path: Path, id: str) -> dict[str, Any] | None:
@@ -174,7 +174,8 @@ def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:
     nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
     ids = [*row["provenance"]["seeds"], *row["provenance"]["parents"], *(n["id"] for n in nearest)]
     texts: dict[str, str] = {}
-    seeds = {task.id: task.instruction for file in resources.seeds_dir().glob("*_seed_tasks.jsonl") for task in seed_tasks.load(file)}
+    files = resources.seeds_dir().glob("*_seed_tasks.jsonl")
+    seeds = {task.id: task.instruction for file in files for task in seed_tasks.load(file)}
     for id in ids:
         relative = None if id in seeds else _record(path, id)
         text = seeds.get(id) or (relative or {}).get("instruction")

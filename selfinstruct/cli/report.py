@@ -99,12 +99,12 @@ def account_table(account: Account) -> list[str]:
     lines.append(f"{tally.barren} of {tally.jobs} instructions have no valid record of {last}")
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
     lost = f"{account.ambiguous} attempts cut off (may have been billed)" if account.ambiguous else ""
-    return lines + ["; ".join(part for part in (took, lost) if part)]
+    return [*lines, "; ".join(part for part in (took, lost) if part)]
 
 
 def _next(account: Account) -> str:
-    first = next(iter(account.tallies.values()))
-    if first.accepted < account.target:
+    first, *others = account.tallies.values()
+    if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
     return f"selfinstruct export {account.run} --format alpaca --out {account.run}.json"
 
@@ -154,8 +154,8 @@ def print_plan(request: Request, recipe: Recipe, wanted: int, model: str, *, as_
     typer.echo(request.prompt if request.prompt is not None else _transcript(request))
     typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}")
     typer.echo(
-        f"--- {wanted} instructions from {model}: {bootstrap[0]} bootstrap calls if everything is kept, {bootstrap[1]} if"
-        f" half is; then about {wanted} classify and {wanted} instances calls. Nothing was sent."
+        f"--- {wanted} instructions from {model}: {bootstrap[0]} bootstrap calls if everything is kept, {bootstrap[1]}"
+        f" if half is; then about {wanted} classify and {wanted} instances calls. Nothing was sent."
     )
 
 

@@ -36,7 +36,7 @@ def named(recipe: ModelRecipe) -> ModelRecipe:
 
 
 def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
-    """Open the backend of a `named` recipe. Raises `AccessDenied`, `ConfigProblem` or `UnknownModel` before any call."""
+    """Open the backend of a `named` recipe. Raises `AccessDenied`, `ConfigProblem` or `UnknownModel`, before a call."""
     match recipe.api:
         case "local":
             return _embedded(recipe, settings)
@@ -86,9 +86,7 @@ def _embedded(recipe: ModelRecipe, settings: Settings) -> Opened:
     # The seed is always sent: without it the same draw would be another text at every start.
     endpoint = _endpoint(recipe, gguf_identity(path)).model_copy(update={"send_seed": True})
     threads = settings.threads or default_threads()
-    model = LlamaModel(
-        endpoint, path, threads=threads, context=recipe.context, cache_prompt=not recipe.reproducible
-    )
+    model = LlamaModel(endpoint, path, threads=threads, context=recipe.context, cache_prompt=not recipe.reproducible)
     return Opened(model, endpoint, "completion", settings.concurrency or EMBEDDED_CONCURRENCY)
 
 
@@ -101,7 +99,7 @@ def _gguf(recipe: ModelRecipe, settings: Settings) -> Path:
         path = settings.gguf or weights.find()
     else:
         raise UnknownModel(
-            f"--api local has no model '{recipe.name}': it has '{DEFAULT_MODELS['local']}', or any .gguf file by its path;"
+            f"--api local has no model '{recipe.name}': it has '{DEFAULT_MODELS['local']}', or a .gguf file by path;"
             " models of an API need --api chat"
         )
     if path is None:

@@ -1,4 +1,4 @@
-"""`ReplayModel`: answers only what a ledger has recorded; anything else is an error that shows the nearest recorded call."""
+"""`ReplayModel`: answers what a ledger has recorded; anything else is an error that shows the nearest recorded call."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReplayModel:
         message = f"{self._ledger.path} holds no answer for {request.draw}"
         nearest = self._ledger.find_draw(str(request.draw))
         if nearest is None:
-            return f"{message}, nor any call of that draw; was that run started with other settings or a smaller target?"
+            return f"{message}, nor any call of that draw; had that run other settings, or a smaller target?"
         return f"{message}; the call recorded there differs:\n{_diff(nearest, wire.body(self._endpoint, request))}"
 
 

@@ -63,7 +63,8 @@ class Bootstrap:
         return [Job(self.name, round, slot, self._demos(rng, accepted)) for slot in range(self.round_size)]
 
     def _demos(self, rng: Random, accepted: Sequence[Instruction]) -> list[Demo]:
-        machine = [accepted[i] for i in rng.sample(range(len(accepted)), min(self.machine_demos, len(accepted)))]
+        many = min(self.machine_demos, self.num_demos, len(accepted))
+        machine = [accepted[i] for i in rng.sample(range(len(accepted)), many)]
         seeds = rng.sample(self.seeds, self.num_demos - len(machine))
         demos = [Demo(s.id, s.instruction, machine=False) for s in seeds]
         demos += [Demo(m.id, m.instruction, machine=True) for m in machine]

@@ -70,7 +70,7 @@ def main() -> None:
         assert decided[-REFERENCE_CANDIDATES:] == expected, "the two do not agree"
         ratios.append(theirs / mine)
         print(
-            f"rouge_score {theirs * 1e3:8.1f} ms a candidate   ours (above:0.5) {mine * 1e3:7.3f} ms   ratio {theirs / mine:8.0f}"
+            f"ms a candidate: rouge_score {theirs * 1e3:.1f}, ours (above:0.5) {mine * 1e3:.3f}; ratio {ratios[-1]:.0f}"
         )
     print(f"median ratio {sorted(ratios)[ALTERNATIONS // 2]:.0f} (pool {POOL}, CPU time, one process)")
 

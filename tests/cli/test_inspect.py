@@ -1,0 +1,212 @@
+"""`selfinstruct status` and `show`: what a run has, and where one record came from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command import Ended, data_files, invoke
+from tests.faults.answer_server import AnswerServer
+
+STAGES = ["bootstrap", "classify", "instances"]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two finished runs: ``served``, with rejects of every kind, and after it ``scripted``."""
+    folder = tmp_path_factory.mktemp("output")
+    with AnswerServer() as server:
+        where = ("--api", "completion", "--base-url", server.url, "--set", "lag=1")  # the second round has parents
+        assert invoke("generate", *where, "-n", 80, "--run", "served", "--output-dir", folder, "-q").code == 0
+    assert invoke("generate", "--api", "fake", "-n", 10, "--run", "scripted", "--output-dir", folder, "-q").code == 0
+    os.utime(folder / "served" / "ledger.sqlite3", (1, 1))  # "scripted" is the latest, whatever the clock's grain
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def only_read(output: Path) -> Iterator[None]:
+    """Neither command writes."""
+    before = data_files(output / "served"), data_files(output / "scripted"), sorted(output.rglob("*"))
+    yield
+    assert (data_files(output / "served"), data_files(output / "scripted"), sorted(output.rglob("*"))) == before
+
+
+def rows(output: Path, stage: str, kind: str = "shard") -> list[dict[str, Any]]:
+    """The records or rejects of the served run."""
+    return [json.loads(line) for line in (output / "served" / stage / f"{kind}-0.jsonl").read_text().splitlines()]
+
+
+def show(output: Path, id: str, *args: object) -> Ended:
+    """``show`` in the served run."""
+    return invoke("show", id, "--run", "served", "--output-dir", output, *args)
+
+
+# --- status ---------------------------------------------------------------------------------------------------------
+
+
+def test_status_counts_what_is_in_the_shards(output: Path) -> None:
+    """Stage by stage, in the order of the chain, with the calls and tokens of the ledger."""
+    ended = invoke("status", "served", "--output-dir", output, "--json")
+    (run,) = json.loads(ended.out)
+    assert (ended.code, ended.err) == (0, "")
+    assert (run["run"], run["target"], run["ambiguous"]) == ("served", 80, 0)
+    assert [stage["stage"] for stage in run["stages"]] == STAGES
+    for stage in run["stages"]:
+        rejects = [row["reason"] for row in rows(output, stage["stage"], "rejects")]
+        assert stage["state"] == "complete"
+        assert stage["accepted"] == len(rows(output, stage["stage"]))
+        assert stage["rejects"] == {reason: rejects.count(reason) for reason in sorted(set(rejects))}
+        assert stage["tokens"] > 100 * stage["calls"] > 0
+
+
+def test_status_lists_every_run_the_latest_last(output: Path) -> None:
+    """Names, targets, counts and reasons, for people."""
+    ended = invoke("status", "--output-dir", output)
+    lines = ended.out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == ["served  (target 80)", "scripted  (target 10)"]
+    assert f"{len(rows(output, 'instances'))} in shards" in ended.out
+    assert "too_similar " in ended.out
+    assert "not finished" not in ended.out
+
+
+def test_status_keeps_the_order_of_the_chain_after_many_starts(output: Path) -> None:
+    """Each start writes the stages' files anew."""
+    for _ in range(3):
+        assert (
+            invoke("generate", "--api", "fake", "-n", 10, "--run", "scripted", "--output-dir", output, "-q").code == 0
+        )
+        (run,) = json.loads(invoke("status", "scripted", "--output-dir", output, "--json").out)
+        assert [stage["stage"] for stage in run["stages"]] == STAGES
+
+
+def test_status_says_what_to_do_with_an_unfinished_run(tmp_path: Path) -> None:
+    """The answers that are in no shard yet are not lost."""
+    with AnswerServer() as server:
+        server.fault = lambda path, number: (401, b'{"error": {"message": "bad key"}}') if number >= 20 else None
+        where = ("--api", "completion", "--base-url", server.url, "--output-dir", tmp_path, "--run", "cut")
+        assert invoke("generate", *where, "-q").code == 77
+    ended = invoke("status", "--output-dir", tmp_path)
+    assert ended.code == 0
+    assert "bootstrap   running          0 in shards" in ended.out
+    assert "run the same command again to go on" in ended.out
+
+
+def test_status_of_nothing(tmp_path: Path) -> None:
+    """An empty folder, or none at all, is no error; a run that is not there is."""
+    for folder in (tmp_path, tmp_path / "none"):
+        ended = invoke("status", "--output-dir", folder)
+        assert (ended.code, ended.out) == (0, f"no runs in {folder}; 'selfinstruct generate' starts one\n")
+        assert invoke("status", "--json", "--output-dir", folder).out == "[]\n"
+    ended = invoke("status", "gone", "--output-dir", tmp_path)
+    assert (ended.code, ended.out) == (65, "")
+    assert ended.err == f"selfinstruct: {tmp_path}/gone: no such run; 'selfinstruct status' lists them\n"
+
+
+# --- show -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_shown_with_everything_that_made_it(output: Path) -> None:
+    """The record itself, the texts of its seeds and parents, and each call's prompt and answer."""
+    record = next(row for row in rows(output, "instances") if row["provenance"]["parents"])
+    ended = show(output, record["id"], "--json")
+    found = json.loads(ended.out)
+    assert (ended.code, ended.err) == (0, "")
+    assert found["record"] == record
+    made = {row["id"]: row["instruction"] for row in rows(output, "bootstrap")}
+    parents = record["provenance"]["parents"]
+    assert {id: found["relatives"][id] for id in parents} == {id: made[id] for id in parents}
+    assert set(record["provenance"]["seeds"]) <= set(found["relatives"])
+    assert [call["key"] for call in found["calls"]] == record["provenance"]["calls"]
+    assert [call["draw"].split("/")[0] for call in found["calls"]][:: len(found["calls"]) - 1] == [STAGES[0], STAGES[2]]
+    assert all(" ".join(text.split()) in found["calls"][0]["prompt"] for text in found["relatives"].values())
+    assert record["instruction"] in found["calls"][0]["answer"]["text"]
+    assert record["output"] in found["calls"][-1]["answer"]["text"]
+
+
+def test_a_record_is_shown_as_text_for_people(output: Path) -> None:
+    """The same, to be read from top to bottom."""
+    record = rows(output, "instances")[0]
+    text = show(output, record["id"]).out
+    assert text.startswith(f"run served\nid: {record['id']}\ninstruction: {record['instruction']}\n")
+    assert text.count("\n=== call ") == len(record["provenance"]["calls"])
+    assert "--- answer (stop)\n" in text
+    assert f"seeds: {record['provenance']['seeds'][0]}  " in text
+
+
+def test_a_reject_is_shown_with_its_reason_and_its_neighbour(output: Path) -> None:
+    """The instruction it was too similar to is spelled out, with the score."""
+    reject = next(row for row in rows(output, "bootstrap", "rejects") if row["reason"] == "too_similar")
+    nearest = reject["nearest"][0]
+    found = json.loads(show(output, reject["id"], "--json").out)
+    assert found["record"] == reject
+    assert found["relatives"][nearest["id"]].split()[0] == reject["candidate"]["instruction"].split()[0]
+    text = show(output, reject["id"]).out
+    assert "reason: too_similar\n" in text
+    assert f"nearest: {nearest['score']:.4f} {nearest['id']}  {found['relatives'][nearest['id']]}\n" in text
+
+
+def test_a_whole_answer_that_became_a_reject_is_shown(output: Path) -> None:
+    """Its id has no number of a candidate."""
+    reject = next(row for row in rows(output, "instances", "rejects") if row["unusable"])
+    assert reject["id"].count("-") == 2
+    assert json.loads(show(output, reject["id"], "--json").out)["record"] == reject
+
+
+@pytest.mark.parametrize("digits", [6, 12, 64])
+def test_a_call_is_shown_by_the_beginning_of_its_key(output: Path, digits: int) -> None:
+    """As many digits as a person wants to type, at least six, in either case."""
+    key = rows(output, "classify")[0]["provenance"]["calls"][1]
+    (call,) = json.loads(show(output, key[:digits].upper(), "--json").out)["calls"]
+    assert (call["key"], call["draw"].split("/")[0]) == (key, "classify")
+    assert call["settings"]["max_tokens"] == 3
+    assert call["answer"]["text"] in (" Yes", " No", " Maybe")
+    assert f"=== call {key}" in show(output, key[:digits]).out
+
+
+def test_without_a_run_the_latest_that_has_the_id_is_shown(output: Path) -> None:
+    """Both runs have a first record; the served one's rejects are its own."""
+    ended = invoke("show", "bootstrap-0-0-0", "--output-dir", output)
+    assert ended.out.startswith("run scripted\n")
+    reject = rows(output, "instances", "rejects")[-1]["id"]
+    assert invoke("show", reject, "--output-dir", output).out.startswith("run served\n")
+
+
+@pytest.mark.parametrize(
+    ("id", "code", "message"),
+    [
+        ("instances-99-0-0", 65, "nothing called 'instances-99-0-0' in run 'served'"),
+        ("nothing-0-0-0", 65, "nothing called 'nothing-0-0-0' in run 'served'"),
+        ("ffffffffffff", 65, "nothing called 'ffffffffffff' in run 'served'"),
+        ("abc", 2, "a call is named by at least 6 hex digits"),
+    ],
+)
+def test_what_is_not_there_is_one_line(output: Path, id: str, code: int, message: str) -> None:
+    """65, or 2 where it cannot be an id at all."""
+    ended = show(output, id)
+    assert (ended.code, ended.out) == (code, "")
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_run_that_is_not_there_is_one_line(output: Path) -> None:
+    """65, naming the run."""
+    ended = invoke("show", "bootstrap-0-0-0", "--run", "gone", "--output-dir", output)
+    assert ended.code == 65
+    assert "nothing called 'bootstrap-0-0-0' in run 'gone'" in ended.err
+
+
+def test_a_refused_call_is_shown_as_refused(tmp_path: Path) -> None:
+    """With the server's own words."""
+    refusal = b'{"error": {"message": "this text was flagged", "type": "invalid_request_error"}}'
+    with AnswerServer() as server:
+        server.fault = lambda path, number: (400, refusal) if number == 3 else None
+        where = ("--api", "completion", "--base-url", server.url, "--output-dir", tmp_path, "--run", "r", "-n", 5)
+        assert invoke("generate", *where, "--concurrency", 1, "-q").code == 0
+    ended = invoke("show", "bootstrap-0-3", "--output-dir", tmp_path)
+    assert "reason: request_refused" in ended.out
+    assert "this text was flagged" in ended.out
