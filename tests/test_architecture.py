@@ -70,10 +70,18 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "stages": set(),
     "filters": set(),
     "formats": set(),
+    "parsing": {"markup", "chatter", "markers", "outline", "item_text", "fields"},  # what the readers stand on
     "cli": {"options", "report"},  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.
-TABLES = {"models/opening.py", "stages/__init__.py", "filters/__init__.py", "formats/__init__.py", "cli/app.py"}
+TABLES = {
+    "models/opening.py",
+    "stages/__init__.py",
+    "filters/__init__.py",
+    "formats/__init__.py",
+    "parsing/__init__.py",
+    "cli/app.py",
+}
 
 # --- the rules' data: budgets and bans ------------------------------------------------------------------------------
 

@@ -521,7 +521,7 @@ async def test_nothing_is_written_after_a_write_failed(tmp_path: Path, monkeypat
     with pytest.raises(OutputFailed):
         await made.runner.run()
     assert made.words.screened == 3
-    assert {draw.round for draw in made.desk.answered} > {0, 1, 2, 3}
+    assert {draw.round for draw in made.desk.answered} >= {0, 1, 2, 3}
 
 
 async def test_a_bug_in_a_stage_ends_the_run_with_that_bug(tmp_path: Path) -> None:

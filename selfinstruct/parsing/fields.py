@@ -144,7 +144,7 @@ def labelled_fields(text: str, layout: Sequence[Names]) -> list[Field]:
 
 
 def _without_last_rule(lines: list[str]) -> list[str]:
-    """The lines without a rule of dashes that sets off the next example, or the answer's end; stars may be an output."""
+    """The lines without a rule of dashes at the end, which sets off what follows; stars may be an output."""
     last = next((at for at in range(len(lines) - 1, 0, -1) if lines[at].strip()), 0)
     return lines[:last] if is_rule(lines[last]) and "-" in lines[last] else lines
 
