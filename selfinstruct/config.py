@@ -129,6 +129,14 @@ class Recipe(Noun):
         return lang
 
 
+TABLES = frozenset(
+    name
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+)
+"""The recipe's tables: ``model``, and one for each stage."""
+
+
 class Settings(BaseSettings):
     """What does not change a byte: keys, paths, concurrency. Read from ``SELFINSTRUCT_*`` and OpenAI's variables."""
 

@@ -134,7 +134,12 @@ class UnusableResponse(ModelError):
 
 
 class RequestRefused(ModelError):
-    """The server refuses this very request for good (context too long, content policy): a verdict on content."""
+    """The server refuses this very request for good (context too long, content policy): a verdict on content.
+
+    ``call`` is the ledger key of the refused call, empty until it is recorded.
+    """
+
+    call = ""
 
 
 class ParseError(Exception):

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from selfinstruct import __version__
-from selfinstruct.config import Recipe
+from selfinstruct.config import TABLES, Recipe
 from selfinstruct.errors import DamagedRun, IdentityChanged
 from selfinstruct.methods import Link
 from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
@@ -21,13 +21,15 @@ from selfinstruct.store import pretty, write_whole
 class StageIdentity(Noun):
     """``identity`` decides the stage's bytes; the rest is for people and for resuming.
 
-    ``target`` is how many accepted records the first stage was last asked for. ``prompts`` are the full texts, so that
-    a changed prompt can be shown as a difference and a record's prompt can be read years later.
+    ``target`` is how many accepted records the first stage was last asked for, ``seed_tasks`` the path its seeds came
+    from (empty: the shipped ones). ``prompts`` are the full texts, so that a changed prompt can be shown as a
+    difference and a record's prompt can be read years later.
     """
 
     stage: str
     selfinstruct: str
     target: int
+    seed_tasks: str
     identity: dict[str, Any]
     prompts: dict[str, str]
 
@@ -46,8 +48,7 @@ def of_stage(
     target: int,
 ) -> StageIdentity:
     """The identity of one stage of a chain. Seeds count by content, not by path."""
-    tables = {"bootstrap", "classify", "instances"}
-    shared = recipe.model_dump(mode="json", exclude=tables | {"model", "seed_tasks"})
+    shared = recipe.model_dump(mode="json", exclude={*TABLES, "seed_tasks"})
     own = {link.table: recipe.model_dump(mode="json")[link.table]}
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
     identity = {
@@ -66,6 +67,7 @@ def of_stage(
         stage=link.stage.name,
         selfinstruct=__version__,
         target=target,
+        seed_tasks=recipe.seed_tasks,
         identity=identity,
         prompts={prompt.name: prompt.text for prompt in link.prompts},
     )
@@ -80,6 +82,16 @@ def read(folder: Path) -> StageIdentity | None:
         return None
     except ValueError as error:
         raise DamagedRun(f"{path}: cannot be read; the run's recipe is not known: {error}") from error
+
+
+def of_run(path: Path) -> list[StageIdentity]:
+    """What every stage of a run was started with, in the chain's order: each names the digest of the one before."""
+    found = [started for file in path.glob("*/stage.json") if (started := read(file.parent))]
+    following = {started.identity.get("upstream"): started for started in found}
+    chain: list[StageIdentity] = []
+    while (started := following.pop(chain[-1].digest if chain else None, None)) is not None:
+        chain.append(started)
+    return chain
 
 
 def write(folder: Path, identity: StageIdentity) -> None:

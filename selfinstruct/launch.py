@@ -49,6 +49,7 @@ class Account:
     new_calls: int = 0
     new_tokens: int = 0
     seconds: float = 0.0
+    exhausted: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -150,6 +151,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
             raise Interrupted("stopped; every answer received is recorded, running again goes on", number) from stop
         finally:
             await model.aclose()
+    account.exhausted = runner.exhausted
     if runner.exhausted:
         accepted = chain[0].store.accepted
         raise LimitReached(

@@ -79,7 +79,9 @@ class Call:
     def completion(self) -> Completion:
         """The answer, through the same gate as the first time. Raises `RequestRefused` for a refused call."""
         if self.state == "refused":
-            raise RequestRefused(self.answer.decode(), status=self.status)
+            refusal = RequestRefused(self.answer.decode(), status=self.status)
+            refusal.call = self.key
+            raise refusal
         completion = wire.completion(self.answer, chat=self.path == wire.CHAT)
         return completion.model_copy(update={"call": self.key})
 

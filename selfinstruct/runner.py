@@ -126,7 +126,8 @@ class Runner:
     def _start_rounds(self) -> None:
         for position, run in enumerate(self.chain):
             while not self._gate.closed and run.may_go_on(self._lag) and self._is_due(position):
-                self._start(run, position)
+                if not self._start(run, position):
+                    break
 
     def _is_due(self, position: int) -> bool:
         """A later stage is fed by the one before it; the first starts a round when its yield is needed."""
@@ -141,11 +142,18 @@ class Runner:
         expected = first.store.accepted + len(first.under_way) * first.store.accepted / first.screened
         return expected < self._target
 
-    def _start(self, run: StageRun, position: int) -> None:
+    def _start(self, run: StageRun, position: int) -> bool:
+        """Start the next round. False when the first stage has no more to ask: then the round before was the last."""
         number = run.next_round
         inputs = self.chain[position - 1].store.of_round(number) if position else ()
         jobs = run.stage.plan(number, inputs, run.store.upto(number + 1 - self._lag))
+        if not jobs and not position:
+            if not run.under_way:
+                self._end_after(number - 1)
+                self._look_for_the_end()
+            return False
         run.under_way[number] = asyncio.create_task(self._run_round(run, jobs), name=f"{run.stage.name} round {number}")
+        return True
 
     async def _run_round(self, run: StageRun, jobs: Sequence[Job]) -> list[Outcome]:
         results = await asyncio.gather(*(self._run_job(run, job) for job in jobs), return_exceptions=True)
@@ -222,7 +230,7 @@ def _unreadable(run: StageRun) -> ConfigProblem | None:
 def _refused(job: Job, refusal: RequestRefused) -> Reject:
     return Reject(
         id=job.id(),
-        provenance=Provenance(),
+        provenance=Provenance(calls=(refusal.call,) if refusal.call else ()),
         stage=job.stage,
         reason="request_refused",
         detail=str(refusal),

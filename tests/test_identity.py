@@ -218,11 +218,25 @@ def test_stage_json_says_what_the_stage_was_started_with(run: Run) -> None:
     """For people too: the version that wrote it, and the prompts' full texts."""
     identity.write(run.folder, run.identity())
     written = orjson.loads((run.folder / "stage.json").read_bytes())
-    assert list(written) == ["stage", "selfinstruct", "target", "identity", "prompts"]
+    assert list(written) == ["stage", "selfinstruct", "target", "seed_tasks", "identity", "prompts"]
     assert (written["stage"], written["selfinstruct"], written["target"]) == ("bootstrap", __version__, 100)
     assert written["prompts"] == {"bootstrap/en/list": PROMPT}
     assert written["identity"]["bootstrap"]["presence_penalty"] == 2.0
     assert identity.read(run.folder) == run.identity()
+
+
+def test_the_stages_of_a_run_come_in_the_order_of_the_chain(tmp_path: Path) -> None:
+    """Each names the digest of the one before; neither names of folders nor times of files decide."""
+    upstream: str | None = None
+    for name in ("mid", "a", "zoo"):
+        started = identity.StageIdentity(
+            stage=name, selfinstruct="1", target=5, seed_tasks="", identity={"upstream": upstream}, prompts={}
+        )
+        (tmp_path / name).mkdir()
+        identity.write(tmp_path / name, started)
+        upstream = started.digest
+    assert [started.stage for started in identity.of_run(tmp_path)] == ["mid", "a", "zoo"]
+    assert identity.of_run(tmp_path / "nowhere") == []
 
 
 def test_a_stage_that_never_started_has_no_identity(tmp_path: Path) -> None:

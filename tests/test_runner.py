@@ -559,6 +559,22 @@ async def test_a_refused_request_is_a_reject_and_the_run_goes_on(tmp_path: Path)
     )
 
 
+class ThreeRounds(Words):
+    """Has nothing more to ask after three rounds."""
+
+    def plan(self, round: int, inputs: Sequence[Any], accepted: Sequence[Word]) -> list[Job]:
+        """`JOBS` jobs, three times."""
+        return super().plan(round, inputs, accepted) if round < 3 else []
+
+
+async def test_a_stage_with_no_more_to_ask_ends_the_run_below_its_target(tmp_path: Path) -> None:
+    """An empty plan is the end, however far the target is: the chain runs to it and is complete."""
+    made = await finished(tmp_path, four_new_words, target=10_000, chain=[ThreeRounds(), Echoes()])
+    assert [run.store.manifest.rounds for run in made.runner.chain] == [3, 3]
+    assert [run.store.manifest.state for run in made.runner.chain] == ["complete", "complete"]
+    assert made.runner.exhausted is False
+
+
 async def test_a_model_none_of_whose_answers_can_be_read_is_stopped(tmp_path: Path) -> None:
     """After the first 20 unreadable answers the run halts and says what was wrong with them."""
     made: Bench = bench(tmp_path, lambda request: "?", lag=1, chain=[Words()])

@@ -135,7 +135,7 @@ def generate(
     resolved = config.resolve(recipe, set_ or [], flags)
     wanted, more = _number(num_instructions)
     if dry_run:
-        _show_plan(resolved, wanted, json)
+        _show_plan(resolved, settings, wanted, json)
     else:
         _generate(resolved, settings, (run, wanted, more), (json, quiet))
 
@@ -198,16 +198,18 @@ def _offered(recipe: Recipe, settings: Settings) -> str:
     return f"; the server offers {', '.join(close)}" if close else ""
 
 
-def _show_plan(recipe: Recipe, wanted: int, as_json: bool) -> None:
+def _show_plan(recipe: Recipe, settings: Settings, wanted: int, as_json: bool) -> None:
     """--dry-run: what would be sent first, and how often."""
     from selfinstruct.cli import report
     from selfinstruct.launch import load_seeds
     from selfinstruct.methods import METHODS, Parts
-    from selfinstruct.models.opening import named, rendering_of
+    from selfinstruct.models.opening import named, open_model, rendering_of
     from selfinstruct.resources import prompts_dir
 
     model = named(recipe.model)
-    parts = Parts(recipe, load_seeds(recipe), rendering_of(model), prompts_dir())
+    # A model is opened only where the recording alone knows how it was asked: a dry run needs no key and no weights.
+    rendering = open_model(model, settings).rendering if model.api == "replay" else rendering_of(model)
+    parts = Parts(recipe, load_seeds(recipe), rendering, prompts_dir())
     first = METHODS[recipe.method](parts)[0].stage
     job = first.plan(0, (), ())[0]
     report.print_plan(first.prompt(job), recipe, wanted, model.name, as_json=as_json)  # type: ignore[attr-defined]

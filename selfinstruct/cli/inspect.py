@@ -53,16 +53,15 @@ def _status(path: Path) -> dict[str, Any]:
     calls = {row.stage: row for row in reader.by_stage()}
     stages: list[dict[str, Any]] = []
     target = 0
-    for folder in sorted(path.glob("*/stage.json"), key=lambda p: p.stat().st_mtime_ns):  # written in chain order
-        started = identity.read(folder.parent)
-        target = started.target if started else target
-        tally, manifest = Tally(), read_manifest(folder.parent)
+    for started in identity.of_run(path):
+        target = started.target
+        tally, manifest = Tally(), read_manifest(path / started.stage)
         for shard in manifest.shards if manifest else ():
             tally.add(shard)
-        row = calls.get(folder.parent.name)
+        row = calls.get(started.stage)
         stages.append(
             {
-                "stage": folder.parent.name,
+                "stage": started.stage,
                 "state": manifest.state if manifest else "running",
                 "accepted": tally.accepted,
                 "rejects": dict(sorted(tally.rejects.items())),
@@ -169,13 +168,14 @@ def _call(call: Call) -> dict[str, Any]:
 
 def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:
     """The texts behind the ids a record names: seeds, parents, nearest neighbours; what cannot be found is left out."""
-    from selfinstruct import resources, seed_tasks
+    from selfinstruct import identity, resources, seed_tasks
 
     nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
     ids = [*row["provenance"]["seeds"], *row["provenance"]["parents"], *(n["id"] for n in nearest)]
     texts: dict[str, str] = {}
-    files = resources.seeds_dir().glob("*_seed_tasks.jsonl")
-    seeds = {task.id: task.instruction for file in files for task in seed_tasks.load(file)}
+    own = next((Path(started.seed_tasks) for started in identity.of_run(path) if started.seed_tasks), None)
+    files = [own] if own else resources.seeds_dir().glob("*_seed_tasks.jsonl")
+    seeds = {task.id: task.instruction for file in files if file.exists() for task in seed_tasks.load(file)}
     for id in ids:
         relative = None if id in seeds else _record(path, id)
         text = seeds.get(id) or (relative or {}).get("instruction")

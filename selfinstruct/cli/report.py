@@ -103,6 +103,8 @@ def account_table(account: Account) -> list[str]:
 
 
 def _next(account: Account) -> str:
+    if account.exhausted:
+        return "more from other seed tasks, a stronger model or a warmer recipe, as a run of its own (--run NAME)"
     first, *others = account.tallies.values()
     if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
@@ -134,6 +136,7 @@ def _account_json(account: Account, plan: Plan) -> dict[str, Any]:
         "new_calls": account.new_calls,
         "ambiguous": account.ambiguous,
         "seconds": round(account.seconds, 3),
+        "exhausted": account.exhausted,
         "notes": account.notes,
         "next": _next(account),
     }

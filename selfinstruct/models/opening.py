@@ -43,7 +43,7 @@ def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
         case "chat" | "completion":
             return _openai(recipe, settings)
         case "fake":
-            return _fake(recipe)
+            return _fake(recipe, settings)
         case "replay":
             return _replay(settings)
 
@@ -109,11 +109,12 @@ def _gguf(recipe: ModelRecipe, settings: Settings) -> Path:
     return path
 
 
-def _fake(recipe: ModelRecipe) -> Opened:
+def _fake(recipe: ModelRecipe, settings: Settings) -> Opened:
     from selfinstruct.models.fake import FakeModel, scripted_answer
 
     endpoint = _endpoint(recipe, "fake")
-    return Opened(FakeModel(endpoint, scripted_answer), endpoint, "completion", API_CONCURRENCY)
+    limit = settings.concurrency or API_CONCURRENCY
+    return Opened(FakeModel(endpoint, scripted_answer), endpoint, rendering_of(recipe), limit)
 
 
 def _replay(settings: Settings) -> Opened:

@@ -39,6 +39,7 @@ class Recorded:
             completion = await self._inner.complete(request)
         except RequestRefused as refusal:
             await self._ledger.refuse(key, str(refusal), refusal.status)
+            refusal.call = key
             raise
         await self._ledger.settle(key, completion.raw, completion.prompt_tokens, completion.completion_tokens)
         self._answered(completion)

@@ -76,7 +76,7 @@ def test_json_is_the_whole_of_standard_output(tmp_path: Path) -> None:
     ended = fake(tmp_path, "-n", 20, "--json")
     assert (ended.code, ended.err) == (0, "")
     account = json.loads(ended.out)
-    keys = "run path target stages new_calls ambiguous seconds notes next".split()
+    keys = "run path target stages new_calls ambiguous seconds exhausted notes next".split()
     assert list(account) == keys
     assert (account["run"], account["path"], account["target"]) == ("run", str(tmp_path / "run"), 20)
     assert accepted(ended) == {stage: len(rows(tmp_path / "run", stage)) for stage in STAGES}

@@ -216,6 +216,7 @@ async def test_a_refusal_is_recorded_and_raised_again(ledger: Ledger) -> None:
         with pytest.raises(RequestRefused, match=r"\Atoo long\Z") as refusal:
             await recorded.complete(request())
         assert refusal.value.status == 400
+        assert ledger.rows.find(refusal.value.call) is not None  # so its reject can name the call
     assert len(model.asked) == 1
     assert (ledger.rows.attempts("refused"), ledger.rows.attempts("reserved")) == (1, 0)
 
