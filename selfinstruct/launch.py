@@ -50,6 +50,7 @@ class Account:
     new_tokens: int = 0
     seconds: float = 0.0
     exhausted: bool = False
+    stopping: bool = False
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -143,7 +144,12 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         screened=lambda: watch(chain),
     )
     watch(chain)
-    with _draining(gate) as signals:
+
+    def stopping() -> None:
+        account.stopping = True
+        watch(chain)
+
+    with _draining(gate, stopping) as signals:
         try:
             await runner.run()
         except Withdrawn as stop:
@@ -214,7 +220,7 @@ def _recall(run: StageRun) -> None:
 
 
 @contextmanager
-def _draining(gate: Gate) -> Iterator[list[int]]:
+def _draining(gate: Gate, stopping: Callable[[], None]) -> Iterator[list[int]]:
     """The first SIGINT or SIGTERM closes the gate, the second ends the process at once; yields the signals received."""
     loop = asyncio.get_running_loop()
     received: list[int] = []
@@ -224,6 +230,7 @@ def _draining(gate: Gate) -> Iterator[list[int]]:
             os._exit(128 + number)  # what is durable stays; what is in flight becomes ambiguous
         received.append(number)
         gate.close()
+        stopping()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, handle, number)

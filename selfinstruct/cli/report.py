@@ -28,6 +28,7 @@ class Progress:
         self._quiet = quiet
         self._bar: tqdm[Any] | None = None
         self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
+        self._said_stopping = False
 
     def __enter__(self) -> Progress:
         if sys.stderr.isatty() and not self._quiet:
@@ -49,6 +50,10 @@ class Progress:
         """Show how far the chain is."""
         if self._quiet or not chain:
             return
+        if self._account.stopping and not self._said_stopping:
+            self._said_stopping = True
+            line = "stopping: waiting for the calls in flight, whose answers are paid for; a second signal ends at once"
+            typer.echo(f"\n{line}" if self._bar is not None else line, err=True)
         if self._bar is not None:
             self._bar.n = min(chain[0].store.accepted, self._account.target)
             self._bar.set_postfix_str(self._words(chain), refresh=False)

@@ -147,7 +147,10 @@ def test_a_signal_drains_the_run_and_the_next_start_goes_on(
     process.send_signal(number)
     ended = wait(process)
     assert ended.code == code
-    assert ended.err.splitlines() == ["selfinstruct: stopped; every answer received is recorded, running again goes on"]
+    assert ended.err.splitlines() == [
+        "stopping: waiting for the calls in flight, whose answers are paid for; a second signal ends at once",
+        "selfinstruct: stopped; every answer received is recorded, running again goes on",
+    ]
     assert "next     run the same command again to go on" in ended.out
     states = {state: attempts(tmp_path / "drained", state) for state in ("reserved", "ambiguous", "settled")}
     assert states == {"reserved": 0, "ambiguous": 0, "settled": server.counts.requests}
