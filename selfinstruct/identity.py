@@ -15,7 +15,7 @@ from selfinstruct.config import TABLES, Recipe
 from selfinstruct.errors import DamagedRun, IdentityChanged
 from selfinstruct.methods import Link
 from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
-from selfinstruct.store import pretty, write_whole
+from selfinstruct.store_files import pretty, write_whole
 
 
 class StageIdentity(Noun):

@@ -11,7 +11,6 @@ named. A file the manifest does not name, or that differs from it, is derived ag
 from __future__ import annotations
 
 import hashlib
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,9 @@ from typing import BinaryIO, Generic, TypeVar, overload
 
 import orjson
 
-from selfinstruct.errors import DamagedRun, OutputFailed
+from selfinstruct.errors import DamagedRun
 from selfinstruct.schema import Noun, Record, Reject
+from selfinstruct.store_files import Spool, line_of, pretty, write_whole
 
 T = TypeVar("T", bound=Record)
 
@@ -107,7 +107,7 @@ class StageStore(Generic[T]):
         self.manifest = Manifest(stage=folder.name, kind=kind.__name__, rounds_per_shard=rounds_per_shard)
         self._offsets = array("Q")  # shard number in the upper 24 bits, byte offset in the lower 40
         self._ends = array("Q")  # accepted records up to and including each round
-        self._open = _OpenShard()
+        self._open = _OpenShard(folder, 0)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
@@ -131,9 +131,7 @@ class StageStore(Generic[T]):
 
     def record(self, index: int) -> T:
         """The ``index``-th accepted record."""
-        committed = len(self._offsets)
-        line = self._open.lines[index - committed] if index >= committed else self._read_line(self._offsets[index])
-        return self.kind.model_validate_json(line)
+        return self.kind.model_validate_json(self._read_line(self._offsets[index]))
 
     def recent(self) -> str:
         """The verdicts on the latest candidates (at most `WINDOW`), '1' for a new one."""
@@ -141,7 +139,8 @@ class StageStore(Generic[T]):
 
     def _read_line(self, place: int) -> bytes:
         number, offset = place >> 40, place & ((1 << 40) - 1)
-        with _opened(self._shard(number)) as file:
+        path = self._open.records.temporary if number == self._open.number else self._shard(number)
+        with _opened(path) as file:
             file.seek(offset)
             line = file.readline()
         if not line.endswith(b"\n"):
@@ -153,12 +152,11 @@ class StageStore(Generic[T]):
     def add_round(self, jobs: Sequence[Outcome]) -> None:
         """Take a screened round; the shard is written when it holds enough of them."""
         shard = self._open
+        self._index(shard.number, shard.records.size, shard.add_round(jobs))
         for outcome in jobs:
-            shard.add(outcome)
             self.tally.add_job(outcome)
-        shard.rounds += 1
         self.tally.rounds += 1
-        self._ends.append(len(self._offsets) + len(shard.lines))
+        self._ends.append(len(self._offsets))
         if shard.rounds == self.manifest.rounds_per_shard:
             self._commit("running")
 
@@ -167,21 +165,14 @@ class StageStore(Generic[T]):
         self._commit(state)
 
     def _commit(self, state: str) -> None:
-        shard, number = self._open, len(self.manifest.shards)
         shards = self.manifest.shards
-        if shard.rounds:
-            rejects = b"".join(shard.reject_lines)
-            records = b"".join(shard.lines)
-            write_whole(self.folder / f"rejects-{number}.jsonl", rejects)
-            write_whole(self._shard(number), records)
-            self._index(number, shard.lines)
-            shards = (*shards, shard.entry(number, _sha256(records), _sha256(rejects)))
-            self._open = _OpenShard(recent=shard.recent)
+        if self._open.rounds:
+            shards = (*shards, self._open.publish())
+            self._open = _OpenShard(self.folder, len(shards), self._open.recent)
         self.manifest = self.manifest.model_copy(update={"state": state, "shards": shards})
         write_whole(self.folder / "manifest.json", pretty(self.manifest.model_dump()))
 
-    def _index(self, number: int, lines: list[bytes]) -> None:
-        offset = 0
+    def _index(self, number: int, offset: int, lines: Sequence[bytes]) -> None:
         for line in lines:
             self._offsets.append(number << 40 | offset)
             offset += len(line)
@@ -214,7 +205,7 @@ class StageStore(Generic[T]):
         self.manifest = self.manifest.model_copy(
             update={"shards": tuple(kept), "state": manifest.state if as_it_ended else "running"}
         )
-        self._open = _OpenShard(recent=kept[-1].recent if kept else "")
+        self._open = _OpenShard(self.folder, len(kept), kept[-1].recent if kept else "")
         return notes
 
     def _take(self, shard: Shard) -> bool:
@@ -234,32 +225,43 @@ class StageStore(Generic[T]):
         for number in range(shard.rounds):
             total += counts[number]
             self._ends.append(total)
-        self._index(shard.number, lines)
+        self._index(shard.number, 0, lines)
         self.tally.add(shard)
         return True
 
 
 class _OpenShard:
-    """Rounds screened but not yet written, as the bytes they will be."""
+    """The shard being filled: its rounds are in temporary files, so that memory does not grow with it."""
 
-    def __init__(self, recent: str = "") -> None:
+    def __init__(self, folder: Path, number: int, recent: str = "") -> None:
+        self.number = number
         self.rounds = 0
-        self.lines: list[bytes] = []
-        self.reject_lines: list[bytes] = []
-        self.tally = Tally()
         self.recent = recent
+        self.records = Spool(folder / f"shard-{number}.jsonl")
+        self.rejects = Spool(folder / f"rejects-{number}.jsonl")
+        self._tally = Tally()
 
-    def add(self, outcome: Outcome) -> None:
-        for record in outcome:
-            (self.reject_lines if isinstance(record, Reject) else self.lines).append(line_of(record))
-        self.tally.add_job(outcome)
-        verdicts = "".join("0" if isinstance(record, Reject) else "1" for record in outcome)
-        self.recent = (self.recent + verdicts)[-WINDOW:]
+    def add_round(self, jobs: Sequence[Outcome]) -> list[bytes]:
+        """Take a round; returns the lines of its accepted records."""
+        lines: list[bytes] = []
+        reject_lines: list[bytes] = []
+        for outcome in jobs:
+            for record in outcome:
+                (reject_lines if isinstance(record, Reject) else lines).append(line_of(record))
+            self._tally.add_job(outcome)
+            self.recent += "".join("0" if isinstance(record, Reject) else "1" for record in outcome)
+        self.rejects.append(b"".join(reject_lines))
+        self.records.append(b"".join(lines))
+        self.recent = self.recent[-WINDOW:]
+        self.rounds += 1
+        return lines
 
-    def entry(self, number: int, sha256: str, rejects_sha256: str) -> Shard:
-        tally = self.tally
+    def publish(self) -> Shard:
+        """Let both files appear, rejects first; returns the manifest's line."""
+        rejects_sha256 = self.rejects.publish()
+        tally = self._tally
         return Shard(
-            number=number,
+            number=self.number,
             rounds=self.rounds,
             jobs=tally.jobs,
             barren=tally.barren,
@@ -267,7 +269,7 @@ class _OpenShard:
             rejects=dict(sorted(tally.rejects.items())),
             unusable=tally.unusable,
             recent=self.recent,
-            sha256=sha256,
+            sha256=self.records.publish(),
             rejects_sha256=rejects_sha256,
         )
 
@@ -295,19 +297,7 @@ class _View(Sequence[T]):
         return self._store.record(self._start + index % len(self))
 
 
-# --- bytes ------------------------------------------------------------------------------------------------------------
-
-
-def line_of(record: Record) -> bytes:
-    """A record as its line: all keys, in the schema's order but for ``provenance``, which readers want last; UTF-8."""
-    row = record.model_dump()
-    row["provenance"] = row.pop("provenance")
-    return orjson.dumps(row) + b"\n"
-
-
-def pretty(value: object) -> bytes:
-    """JSON for people: two spaces, keys in order, a final line feed."""
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
+# --- what is on disk ------------------------------------------------------------------------------------------------
 
 
 def round_of(record_id: str) -> int:
@@ -332,28 +322,6 @@ def lines_of(folder: Path, prefix: str) -> Iterator[bytes]:
     for shard in manifest.shards if manifest else ():
         with _opened(folder / f"{prefix}-{shard.number}.jsonl") as file:
             yield from file
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file by one rename: after a crash it holds the old bytes or the new, never a part.
-
-    The temporary file is in the same folder (a rename across file systems copies), and the folder is flushed too,
-    or the rename itself could be lost. Raises `OutputFailed`.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise OutputFailed(f"{path}: cannot write: {error.strerror}; nothing recorded is lost, run again") from error
 
 
 def _opened(path: Path) -> BinaryIO:

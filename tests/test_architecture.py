@@ -42,15 +42,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": {"errors", "resources", "schema"},
     "protocols": {"schema"},
     "ledger": NOUNS_AND_VERBS | LEAVES,
-    "store": NOUNS_AND_VERBS | LEAVES,
+    "store": NOUNS_AND_VERBS | LEAVES | {"store_files"},
+    "store_files": {"errors", "schema"},
     "models": NOUNS_AND_VERBS | LEAVES,
     "stages": NOUNS_AND_VERBS | LEAVES,
     "filters": NOUNS_AND_VERBS | LEAVES,
-    "formats": LEAVES | {"schema", "store"},
+    "formats": LEAVES | {"schema", "store", "store_files"},
     "training": LEAVES | {"schema", "store"},
     "evaluation": LEAVES | {"schema", "store"},
     "methods": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "stages"},  # which stages and filters make a method
-    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store"},
+    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store", "store_files"},
     "runner": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "ledger", "models", "stages", "store"},
 }
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation"}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,19 +21,8 @@ from hypothesis import strategies as st
 
 from selfinstruct.errors import DamagedRun, OutputFailed
 from selfinstruct.schema import Instruction, Neighbour, Novelty, Provenance, Record, Reject
-from selfinstruct.store import (
-    WINDOW,
-    Manifest,
-    Shard,
-    StageStore,
-    Tally,
-    line_of,
-    lines_of,
-    pretty,
-    read_manifest,
-    round_of,
-    write_whole,
-)
+from selfinstruct.store import WINDOW, Manifest, Shard, StageStore, Tally, lines_of, read_manifest, round_of
+from selfinstruct.store_files import line_of, pretty, write_whole
 
 Round = list[list[Record | Reject]]
 FROM_SEED = Provenance(seeds=("seed_7",), prompts=("bootstrap/en/list@1:0",), models=("m",), calls=("c0",))
@@ -331,7 +321,7 @@ def test_a_shard_that_cannot_be_written_is_not_in_the_manifest(folder: Path) -> 
     store = opened(folder)
     for screened in ROUNDS[:3]:
         store.add_round(screened)
-    committed = contents(folder)
+    committed = {name: data for name, data in contents(folder).items() if not name.startswith(".")}
     with a_step_fails("rename"), pytest.raises(OutputFailed, match=r"rejects-1\.jsonl"):
         store.add_round(ROUNDS[3])
     assert committed.items() <= contents(folder).items()
@@ -606,7 +596,8 @@ def test_the_latest_verdicts_are_remembered_across_shards_and_starts(folder: Pat
         verdicts += job.replace("k", "1").replace("t", "0").replace("u", "0")
         assert store.recent() == verdicts[-WINDOW:]
     assert (WINDOW, len(store.recent())) == (500, 500)
-    again = opened(folder)
+    shutil.copytree(folder, elsewhere := folder.with_name("elsewhere"))
+    again = opened(elsewhere)
     again.load(whole_shards_only=True)
     assert again.recent() == verdicts[:470]
     store.finish("complete")
@@ -614,3 +605,14 @@ def test_the_latest_verdicts_are_remembered_across_shards_and_starts(folder: Pat
     again = opened(folder)
     again.load(whole_shards_only=False)
     assert again.recent() == verdicts[-WINDOW:]
+
+
+def test_a_shard_that_loses_its_temporary_file_is_not_published(folder: Path) -> None:
+    """Bytes that went away before the rename are a failure to write, not a shorter shard."""
+    store = opened(folder)
+    store.add_round(ROUNDS[0])
+    (folder / ".shard-0.jsonl.tmp").write_bytes(b"")
+    with pytest.raises(OutputFailed, match="changed behind our back"):
+        store.finish("complete")
+    assert not (folder / "shard-0.jsonl").exists()
+    assert not (folder / "manifest.json").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from selfinstruct.schema import TaskInstance
-from selfinstruct.store import line_of
+from selfinstruct.store_files import line_of
 
 
 def jsonl(records: Iterable[TaskInstance]) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import pytest
 
 from selfinstruct.formats import FORMATS
 from selfinstruct.schema import Neighbour, Novelty, Provenance, TaskInstance
-from selfinstruct.store import line_of
+from selfinstruct.store_files import line_of
 
 PROVENANCE = Provenance(seeds=("s1",), prompts=("p@1:00000000",), models=("m",), calls=("c1", "c2", "c3"))
 NOVELTY = Novelty(mode="above:0.5", nearest=(Neighbour(id="s1", score=0.5),))
