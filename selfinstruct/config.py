@@ -70,6 +70,7 @@ class BootstrapRecipe(Sampling):
     similar: str = "above:0.5"
     min_words: int = Field(default=4, ge=1)  # 3 words or fewer are too short
     max_words: int = Field(default=150, ge=1)
+    # Words for things a text model can neither see nor make.
     blacklist: tuple[str, ...] = tuple(
         [*"image images graph graphs picture pictures file files map maps draw plot".split(), "go to"]
     )

@@ -60,6 +60,7 @@ def of_stage(
             "rendering": endpoint[1],
         },
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
+        "filters": [type(item).__name__ for item in link.filters],
         "seeds": f"{len(seeds)} tasks, sha256 {hashlib.sha256(seed_bytes).hexdigest()}",
         "upstream": upstream.digest if upstream else None,
     }

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import identity, resources, run_folder, seed_tasks
+from selfinstruct import __version__, identity, resources, run_folder, seed_tasks
 from selfinstruct.config import Recipe, Settings
 from selfinstruct.errors import Interrupted, LimitReached, UnusableAnswers, Withdrawn
 from selfinstruct.ledger import Ledger, StageCalls
@@ -96,16 +96,16 @@ def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
 def run(plan: Plan, account: Account, watch: Watch) -> None:
     """Run to the account's target, or resume. Raises what stopped it; the account is true either way."""
     started = time.monotonic()
-    with run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs):
-        _settle_identity(plan, account.target)
-        with Ledger(plan.path / "ledger.sqlite3") as ledger:
-            try:
-                with asyncio.Runner(loop_factory=_loop_factory()) as loop:
-                    loop.run(_run(plan, ledger, account, watch))
-            finally:
-                account.calls = ledger.rows.by_stage()
-                account.ambiguous = ledger.rows.attempts("ambiguous")
-                account.seconds = time.monotonic() - started
+    held = run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs)
+    with held, Ledger(plan.path / "ledger.sqlite3") as ledger:
+        _settle_identity(plan, account, started_before=bool(ledger.rows.by_stage()))
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as loop:
+                loop.run(_run(plan, ledger, account, watch))
+        finally:
+            account.calls = ledger.rows.by_stage()
+            account.ambiguous = ledger.rows.attempts("ambiguous")
+            account.seconds = time.monotonic() - started
     if account.unusable_share > plan.settings.max_unusable:
         raise UnusableAnswers(
             f"done, but {account.unusable_share:.0%} of the answers could not be used"
@@ -169,17 +169,22 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
 # --- the chain as it stands on disk -----------------------------------------------------------------------------------
 
 
-def _settle_identity(plan: Plan, target: int) -> None:
-    """Compare with, or write, every stage's ``stage.json``. Raises `IdentityChanged` before anything is spent."""
+def _settle_identity(plan: Plan, account: Account, *, started_before: bool) -> None:
+    """Compare with, or write, every stage's ``stage.json``. Raises `IdentityChanged` before anything is spent.
+
+    A run without a single recorded answer has no bytes to protect: a mistaken address or parameter can be mended.
+    """
     upstream: identity.StageIdentity | None = None
     both = (plan.opened.endpoint, plan.opened.rendering)
     pending = []
     for link in plan.links:
         folder = plan.path / link.stage.name
-        now = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, target)
-        before = identity.read(folder)
+        now = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, account.target)
+        before = identity.read(folder) if started_before else None
         if before is not None:
             identity.compare(folder, before, now)
+            if before.selfinstruct != now.selfinstruct:
+                account.notes.append(f"{folder}: started by selfinstruct {before.selfinstruct}, this is {__version__}")
         pending.append((folder, now))
         upstream = now
     for folder, now in pending:

@@ -86,7 +86,7 @@ def _instruction_filters(parts: Parts) -> list[Filter[Any]]:
     try:
         novelty = RougeLNovelty(recipe.threshold, tokenizer=parts.recipe.lang, similar=recipe.similar)
     except ValueError as error:
-        raise UsageProblem(f"bootstrap.threshold, bootstrap.similar: {error}") from error
+        raise UsageProblem(f"bootstrap.{error}") from error
     for seed in parts.seeds:  # seeds are never filtered, only compared with
         novelty.add(seed.id, seed.instruction)
     return [heuristics, novelty]
@@ -119,7 +119,12 @@ def _instances(parts: Parts) -> Link:
         keep=recipe.keep,
         seed=parts.recipe.seed,
     )
-    checks = OutputChecks(min_words=recipe.min_output_words, max_ngram_repeats=recipe.max_ngram_repeats)
+    shown = [example for prompt in (output_first, input_first) for demo in prompt.demos for example in demo["examples"]]
+    checks = OutputChecks(
+        min_words=recipe.min_output_words,
+        max_ngram_repeats=recipe.max_ngram_repeats,
+        worked_examples=[example["output"] for example in shown if "output" in example],
+    )
     return Link(stage, (output_first, input_first), [checks])
 
 

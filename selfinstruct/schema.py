@@ -118,6 +118,11 @@ class Completion(Noun):
     call: str = ""
 
     @property
+    def withheld(self) -> str | None:
+        """The reject reason of an answer that the provider cut or the model declined by protocol; else None."""
+        return self.finish_reason if self.finish_reason in ("content_filter", "refusal") else None
+
+    @property
     def truncated(self) -> bool:
         """True when the token limit cut the text."""
         return self.finish_reason == "length"

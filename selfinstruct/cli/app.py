@@ -47,6 +47,9 @@ def _run() -> int:
     try:
         code = app(standalone_mode=False)
     except TyperException as error:  # a usage error
+        if not sys.argv[1:]:
+            typer.echo(error.format_message())  # no command at all: the help
+            return error.exit_code
         message = error.format_message().replace("Value error, ", "").rstrip(".")
         typer.echo(f"selfinstruct: {message}; see --help", err=True)
         return error.exit_code

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfinstruct.cli.options import Json, OutputDir
-from selfinstruct.errors import UnknownModel, UsageProblem
+from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.config import Recipe, Settings
@@ -156,19 +156,23 @@ def _generate(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, 
     as_json, quiet = show
     recipe = recipe.model_copy(update={"model": opening.named(recipe.model)})
     opened = opening.open_model(recipe.model, settings)
-    run = name or f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}"
+    replayed = "-replay" if recipe.model.api == "replay" else ""
+    run = name or f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}{replayed}"
     plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
     account = launch.Account(run, launch.target_of(plan, wanted, more=more))
     _note_idle_concurrency(plan)
+    stop: SelfinstructError | None = None
     with report.Progress(account, quiet=quiet) as progress:
         try:
             launch.run(plan, account, progress.update)
         except UnknownModel as error:
-            raise UnknownModel(f"{error}{_offered(recipe, settings)}") from error
-        finally:
-            progress.close()
-            if account.tallies and not quiet:
-                report.print_account(account, plan, as_json=as_json)
+            stop = UnknownModel(f"{error}{_offered(recipe, settings)}")
+        except SelfinstructError as error:
+            stop = error
+    if account.tallies and (as_json or not quiet):
+        report.print_account(account, plan, stop, as_json=as_json)
+    if stop is not None:
+        raise stop
 
 
 def _note_idle_concurrency(plan: Plan) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from selfinstruct.errors import AccessDenied, ConfigProblem, SelfinstructError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -71,19 +74,22 @@ class Progress:
         return f"{final}, {self._account.new_calls} calls, {self._account.new_tokens} tokens, {rate}"
 
 
-def print_account(account: Account, plan: Plan, *, as_json: bool) -> None:
-    """The table every stop ends with, or its JSON."""
+def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, *, as_json: bool) -> None:
+    """The table every stop ends with, or its JSON; ``stop`` is what ended the run before its time."""
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps(_account_json(account, plan), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(_account_json(account, plan, stop), option=orjson.OPT_INDENT_2).decode())
         return
     for note in account.notes:
         typer.echo(f"selfinstruct: {note}", err=True)
     for line in account_table(account):
         typer.echo(line)
-    typer.echo(f"\nrecords  {plan.path / plan.links[-1].stage.name}/shard-*.jsonl")
-    typer.echo(f"next     {_next(account)}")
+    typer.echo("")
+    final = plan.path / plan.links[-1].stage.name
+    if (final / "manifest.json").exists():
+        typer.echo(f"records  {final}/shard-*.jsonl")
+    typer.echo(f"next     {_next(account, stop)}")
 
 
 def account_table(account: Account) -> list[str]:
@@ -107,16 +113,18 @@ def account_table(account: Account) -> list[str]:
     return [*lines, "; ".join(part for part in (took, lost) if part)]
 
 
-def _next(account: Account) -> str:
+def _next(account: Account, stop: SelfinstructError | None) -> str:
     if account.exhausted:
         return "more from other seed tasks, a stronger model or a warmer recipe, as a run of its own (--run NAME)"
+    if isinstance(stop, ConfigProblem | AccessDenied):
+        return "mend what the last line says; then the same command goes on"
     first, *others = account.tallies.values()
     if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
     return f"selfinstruct export {account.run} --format alpaca --out {account.run}.json"
 
 
-def _account_json(account: Account, plan: Plan) -> dict[str, Any]:
+def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:
     calls = {row.stage: row for row in account.calls}
     stages = []
     for stage, tally in account.tallies.items():
@@ -143,27 +151,31 @@ def _account_json(account: Account, plan: Plan) -> dict[str, Any]:
         "seconds": round(account.seconds, 3),
         "exhausted": account.exhausted,
         "notes": account.notes,
-        "next": _next(account),
+        "stopped_by": str(stop) if stop else None,
+        "next": _next(account, stop),
     }
 
 
 def print_plan(request: Request, recipe: Recipe, wanted: int, model: str, *, as_json: bool) -> None:
     """--dry-run: the first prompt as it would be sent, and the planned calls at half and at full yield."""
-    asked = recipe.bootstrap.new_tasks
-    rounds = [-(-wanted // (recipe.round_size * kept)) for kept in (asked, max(1, asked // 2))]
+    # Whole rounds are screened, so a few more are accepted than asked for, and each of them is followed up.
+    yields = [recipe.round_size * recipe.bootstrap.new_tasks / share for share in (1, 2)]
+    rounds = [math.ceil(wanted / kept) for kept in yields]
     bootstrap = [count * recipe.round_size for count in rounds]
+    follow = [round(count * kept) for count, kept in zip(rounds, yields, strict=True)]
     if as_json:
         import orjson
 
-        planned = {"bootstrap": bootstrap, "classify": [wanted, wanted], "instances": [wanted, wanted]}
+        planned = {"bootstrap": bootstrap, "classify": follow, "instances": follow}
         row = {"model": model, "request": request.model_dump(exclude={"draw"}), "planned_calls": planned}
         typer.echo(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())
         return
     typer.echo(request.prompt if request.prompt is not None else _transcript(request))
     typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}")
     typer.echo(
-        f"--- {wanted} instructions from {model}: {bootstrap[0]} bootstrap calls if everything is kept, {bootstrap[1]}"
-        f" if half is; then about {wanted} classify and {wanted} instances calls. Nothing was sent."
+        f"--- {wanted} instructions of a new run from {model}: {bootstrap[0]} bootstrap, {follow[0]} classify and"
+        f" {follow[0]} instances calls if every candidate is kept; {bootstrap[1]}, {follow[1]} and {follow[1]} if half"
+        " are. Nothing was sent."
     )
 
 

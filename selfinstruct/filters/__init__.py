@@ -1,1 +1,1 @@
-"""What we refuse: one filter a file, each independent of the others, chained by the recipe's order."""
+"""What we refuse: one file a filter. `methods.py` says which ones a stage has, and in which order."""

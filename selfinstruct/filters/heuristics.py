@@ -15,12 +15,6 @@ from selfinstruct.schema import Instruction, TaskInstance
 
 Instructed = TypeVar("Instructed", bound=Instruction | TaskInstance)
 
-SELF_INSTRUCT_BLACKLIST = (
-    *("image", "images", "graph", "graphs", "picture", "pictures"),
-    *("file", "files", "map", "maps", "draw", "plot", "go to"),
-)
-"""Words for things a text model can neither see nor make; Self-Instruct's list."""
-
 
 class Heuristics:
     """Refuses an instruction that is too short or long, asks for what text cannot give, or starts oddly.
@@ -39,7 +33,7 @@ class Heuristics:
         *,
         min_words: int = 4,
         max_words: int = 150,
-        blacklist: tuple[str, ...] = SELF_INSTRUCT_BLACKLIST,
+        blacklist: tuple[str, ...],
         program_opening: str = "Write a program",
         match_case: bool = False,
     ) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -37,6 +37,9 @@ _BRACKETS = re.compile(r"[\[<({【《（].*[\])}>】》）][.:。：]?")
 GRAM = 4
 """Loops show as runs of four words: shorter ones recur in any text."""
 
+COPIED = 8
+"""So many words in a row are not found twice by chance; in 74 outputs of the embedded model they meant a copy."""
+
 
 class OutputChecks:
     """Refuses an example by its output; the first rule that fails is the reason.
@@ -49,6 +52,9 @@ class OutputChecks:
     * ``echo``: the output is the input again, letter for letter, or the instruction again, whatever the case and
       punctuation. The input is compared strictly because of tasks such as "add the missing commas". A single word is
       never an echo.
+    * ``demo_copy``: `COPIED` words in a row are those of one of the ``worked_examples`` that the prompts show, and the
+      task does not hold them itself. Small models hand their examples back.
+    * ``refusal``: the whole output declines, in the words assistants use.
     * ``too_few_words``: fewer than ``min_words`` words, where a Chinese character, kana or hangul syllable is a word.
       Labels count too: leave it at 0, the default, where classification tasks are wanted.
     * ``ngram_loop``: a phrase is said over and over, see `_evident_loop`, whose rule keeps tables, code and refrains.
@@ -56,17 +62,31 @@ class OutputChecks:
       twice), wherever they stand; this is meant for small models and costs honest texts.
     """
 
-    def __init__(self, min_words: int = 0, max_ngram_repeats: int | None = None) -> None:
+    def __init__(
+        self, min_words: int = 0, max_ngram_repeats: int | None = None, worked_examples: Sequence[str] = ()
+    ) -> None:
         self.min_words = min_words
         self.max_ngram_repeats = max_ngram_repeats
+        self._shown = {gram for text in worked_examples for gram in _grams(_words(text), COPIED)}
 
     def check(self, record: TaskInstance) -> Drop | None:
         """Why the output is no answer, or None."""
-        return _unreadable(record) or _no_answer(record) or self._too_few(record) or self._loop(record)
+        return (
+            _unreadable(record)
+            or _no_answer(record)
+            or self._copy(record)
+            or self._too_few(record)
+            or self._loop(record)
+        )
 
     def admit(self, record: TaskInstance) -> TaskInstance:
         """The record as it came: these rules remember nothing."""
         return record
+
+    def _copy(self, record: TaskInstance) -> Drop | None:
+        copied = self._shown.intersection(_grams(_words(record.output), COPIED))
+        given = set(_grams(_words(f"{record.instruction} {record.input}"), COPIED)) if copied else set()
+        return Drop("demo_copy", " ".join(min(copied - given))) if copied - given else None
 
     def _too_few(self, record: TaskInstance) -> Drop | None:
         count = len(_WORD.findall(record.output))
@@ -83,7 +103,7 @@ class OutputChecks:
             if _evident_loop(stretch, phrase, len(words)):
                 return Drop("ngram_loop", f"{stretch.length // stretch.period} times: {' '.join(phrase.split())}")
         if self.max_ngram_repeats is not None and len(words) >= GRAM:
-            gram, count = Counter(_grams(words)).most_common(1)[0]
+            gram, count = Counter(_grams(words, GRAM)).most_common(1)[0]
             if count > self.max_ngram_repeats:
                 return Drop("ngram_loop", f"{count} times: {' '.join(gram)}")
         return None
@@ -131,7 +151,7 @@ def _stretches(words: list[str]) -> Iterator[_Stretch]:
     """Every stretch that says a phrase at least twice, back to back, shortest period first."""
     last: dict[tuple[str, ...], int] = {}
     periods = set()
-    for place, gram in enumerate(_grams(words)):
+    for place, gram in enumerate(_grams(words, GRAM)):
         if gram in last:
             periods.add(place - last[gram])
         last[gram] = place
@@ -159,5 +179,9 @@ def _evident_loop(stretch: _Stretch, phrase: str, words: int) -> bool:
     return stretch.length >= max(times * stretch.period, least, words / 3)
 
 
-def _grams(words: list[str]) -> Iterator[tuple[str, ...]]:
-    return zip(*(words[start:] for start in range(GRAM)), strict=False)
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _grams(words: list[str], length: int) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(length)), strict=False)

@@ -60,7 +60,10 @@ class OpenAIModel:
         status, headers, answer = await self._post(url, wire.canonical(body))
         if not 200 <= status < 300:
             raise fault(status, answer, where=url, fields=body.keys(), retry_after=retry_after(headers))
-        return wire.completion(answer, chat=path == wire.CHAT)
+        try:
+            return wire.completion(answer, chat=path == wire.CHAT)
+        except UnusableResponse as problem:
+            raise UnusableResponse(f"{url}: {problem}") from problem
 
     async def aclose(self) -> None:
         """Close the connections; a second time does nothing."""
@@ -79,7 +82,8 @@ class OpenAIModel:
             message = f"{url}: {self._quoted(problem)}; a certificate authority of your own goes into SSL_CERT_FILE"
             raise ConfigProblem(message) from problem
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as problem:
-            raise NotSent(f"{url}: no connection: {self._quoted(problem)}") from problem
+            why = problem.strerror if isinstance(problem, OSError) and problem.strerror else self._quoted(problem)
+            raise NotSent(f"{url}: no connection: {why}; is a server running there?") from problem
         except TimeoutError as problem:
             raise MaybeExecuted(f"{url}: no answer within {self._timeout:g} s") from problem
         except aiohttp.ClientResponseError as problem:  # bytes that are no HTTP

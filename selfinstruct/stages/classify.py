@@ -72,7 +72,8 @@ class Classify:
         shown = self.prompt_file.render(
             self.rendering, demos=self.prompt_file.demos[: self.demos], instruction=job.material.instruction
         )
-        warmer = {"temperature": self.resample_temperature, "top_p": 1.0}
+        # Warmer each time, so that no two of the questions are the same and neither need their answers be.
+        warmer = {"temperature": min(2.0, self.resample_temperature + 0.3 * (k - 1)), "top_p": 1.0}
         return Request(
             draw=job.draw(k=k),
             prompt=shown.prompt,
@@ -83,6 +84,8 @@ class Classify:
 
     def parse(self, completion: Completion) -> bool | None:
         """True for classification, None when the answer does not say."""
+        if completion.withheld:
+            return None
         try:
             return parsing.yes_no(completion.text)
         except ParseError:

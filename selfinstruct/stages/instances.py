@@ -78,6 +78,9 @@ class Instances:
         """Valid examples as records, the others as rejects with the rule they break."""
         order = self._order(job)
         provenance = job.material.provenance.then(order.prompt_file.ref, completion)
+        if completion.withheld:
+            candidate = {"instruction": job.material.instruction, "text": completion.text}
+            return [self._reject(job.id(), provenance, completion.withheld, candidate, unusable=True)]
         try:
             found = self._found(completion, job, order)
         except ParseError as error:

@@ -76,7 +76,7 @@ def test_json_is_the_whole_of_standard_output(tmp_path: Path) -> None:
     ended = fake(tmp_path, "-n", 20, "--json")
     assert (ended.code, ended.err) == (0, "")
     account = json.loads(ended.out)
-    keys = "run path target stages new_calls ambiguous seconds exhausted notes next".split()
+    keys = "run path target stages new_calls ambiguous seconds exhausted notes stopped_by next".split()
     assert list(account) == keys
     assert (account["run"], account["path"], account["target"]) == ("run", str(tmp_path / "run"), 20)
     assert accepted(ended) == {stage: len(rows(tmp_path / "run", stage)) for stage in STAGES}
@@ -88,7 +88,9 @@ def test_json_stays_json_when_the_run_fails(server: AnswerServer, tmp_path: Path
     server.fault = lambda path, number: (401, b'{"error": {"message": "bad key"}}') if number >= 20 else None
     ended = served(server, tmp_path, "--json")
     assert ended.code == 77
-    assert json.loads(ended.out)["next"] == "run the same command again to go on"
+    account = json.loads(ended.out)
+    assert account["next"] == "mend what the last line says; then the same command goes on"
+    assert "bad key" in account["stopped_by"]
     assert ended.err.count("\n") == 1
 
 
@@ -102,7 +104,8 @@ def test_a_dry_run_writes_nothing_and_calls_nobody(server: AnswerServer, tmp_pat
     ended = served(server, tmp_path / "output", "--dry-run", "-n", 100)
     assert (ended.code, ended.err) == (0, "")
     assert re.search(r"^<task 9>$", ended.out, re.MULTILINE)
-    assert "100 instructions from gpt-3.5-turbo-instruct: 16 bootstrap calls if everything is kept" in ended.out
+    # 8 jobs a round, 7 tasks each: two rounds bring 112, or at half that yield four rounds do.
+    assert "16 bootstrap, 112 classify and 112 instances calls if every candidate is kept; 32, 112 and 112" in ended.out
     assert ended.out.rstrip().endswith("Nothing was sent.")
     assert (server.counts.requests, list(tmp_path.iterdir())) == (0, [])
 
@@ -114,7 +117,7 @@ def test_a_dry_run_needs_neither_key_nor_model(tmp_path: Path, api: str) -> None
     plan = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
     assert (plan["request"]["messages"] is None) is (api != "chat")
-    assert plan["planned_calls"]["classify"] == [100, 100]
+    assert plan["planned_calls"]["classify"] == [112, 112]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -291,7 +294,7 @@ def test_an_interrupted_plus_n_is_finished_before_the_next_one_counts(server: An
     again = served(server, tmp_path, "-n", "+50", "--json")
     night_after = served(server, tmp_path, "-n", "+50", "--json")
     assert (cut.code, again.code, night_after.code) == (77, 0, 0)
-    assert [json.loads(ended.out)["next"].split()[0] for ended in (cut, again)] == ["run", "selfinstruct"]
+    assert [json.loads(ended.out)["next"].split()[0] for ended in (cut, again)] == ["mend", "selfinstruct"]
     targets = [json.loads(ended.out)["target"] for ended in (cut, again, night_after)]
     assert targets == [first + 50, first + 50, accepted(again)["bootstrap"] + 50]
     repeated = server.counts.requests - server.counts.bodies
@@ -446,3 +449,15 @@ def test_a_replay_to_a_larger_target_says_that_there_is_no_more(tmp_path: Path) 
     ended = replayed(tmp_path / "run", tmp_path / "again", "-n", 400)
     assert ended.code == 78
     assert "holds no answer for bootstrap/1/0/0/0, nor any call of that draw" in ended.err
+
+
+def test_a_start_that_got_no_answer_binds_nobody(server: AnswerServer, tmp_path: Path) -> None:
+    """With no recorded answer there are no bytes to protect: a wrong address or parameter is simply mended."""
+    wrong = ("generate", "--api", "completion", "--model", "m", "--run", "run", "--output-dir", tmp_path, "-n", 5)
+    server.fault = lambda path, number: (401, b'{"error": {"message": "bad key"}}')
+    assert invoke(*wrong, "--base-url", server.url, "--temperature", 0.1).code == 77
+    server.fault = lambda path, number: None
+    assert invoke(*wrong, "--base-url", server.url, "--temperature", 0.2).code == 0
+    changed = invoke(*wrong, "--base-url", server.url, "--temperature", 0.3)
+    assert changed.code == 78
+    assert "bootstrap.temperature: 0.2 -> 0.3" in changed.err

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from selfinstruct.filters.heuristics import SELF_INSTRUCT_BLACKLIST, Heuristics
+from selfinstruct.config import BootstrapRecipe
+from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.protocols import Drop, Filter
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Provenance, TaskInstance
 
+SELF_INSTRUCT_BLACKLIST = BootstrapRecipe().blacklist
 ALPACA_BLACKLIST = (*SELF_INSTRUCT_BLACKLIST, "video", "audio", "music", "flowchart", "diagram")
+
+
+def heuristics(**options: Any) -> Heuristics:
+    """Self-Instruct's rules, but for what ``options`` say."""
+    return Heuristics(**{"blacklist": SELF_INSTRUCT_BLACKLIST} | options)
 
 
 def _instruction(text: str) -> Instruction:
@@ -16,7 +25,7 @@ def _instruction(text: str) -> Instruction:
 
 
 def _reason(text: str, rules: Heuristics | None = None) -> str | None:
-    drop = (rules or Heuristics()).check(_instruction(text))
+    drop = (rules or heuristics()).check(_instruction(text))
     return drop.reason if drop else None
 
 
@@ -41,7 +50,7 @@ def _reason(text: str, rules: Heuristics | None = None) -> str | None:
 )
 def test_a_text_on_the_good_side_of_a_rule_is_kept(text: str) -> None:
     """Limits are inclusive, words count whole, and openings are openings."""
-    assert Heuristics().check(_instruction(text)) is None
+    assert heuristics().check(_instruction(text)) is None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +83,7 @@ def test_a_text_on_the_good_side_of_a_rule_is_kept(text: str) -> None:
 )
 def test_a_text_on_the_bad_side_of_a_rule_is_dropped_with_its_reason(text: str, drop: Drop) -> None:
     """Each rule has a reason of its own, and the detail says what broke it."""
-    assert Heuristics().check(_instruction(text)) == drop
+    assert heuristics().check(_instruction(text)) == drop
 
 
 @pytest.mark.parametrize("word", SELF_INSTRUCT_BLACKLIST)
@@ -94,21 +103,21 @@ def test_rules_are_tried_in_the_order_of_self_instruct() -> None:
 @pytest.mark.parametrize("word", ["video", "audio", "music", "flowchart", "diagram"])
 def test_alpacas_five_words_are_a_longer_list(word: str) -> None:
     """The Alpaca variant is made by constructor values alone."""
-    alpaca = Heuristics(blacklist=ALPACA_BLACKLIST, match_case=True)
+    alpaca = heuristics(blacklist=ALPACA_BLACKLIST, match_case=True)
     assert _reason(f"Suggest a name for this {word}.", alpaca) == "blacklisted_word"
     assert _reason(f"Suggest a name for this {word}.") is None
 
 
 def test_alpaca_drops_the_opening_only_as_written() -> None:
     """Alpaca did not capitalise first, so its prefix test depends on the case."""
-    alpaca = Heuristics(blacklist=ALPACA_BLACKLIST, match_case=True)
+    alpaca = heuristics(blacklist=ALPACA_BLACKLIST, match_case=True)
     assert _reason("write a program that sorts.", alpaca) is None
     assert _reason("Write a program that sorts.", alpaca) == "program_request"
 
 
 def test_every_limit_is_a_constructor_value() -> None:
     """Other limits, an empty list and no opening forbid exactly what they say."""
-    rules = Heuristics(min_words=2, max_words=4, blacklist=(), program_opening="")
+    rules = heuristics(min_words=2, max_words=4, blacklist=(), program_opening="")
     assert _reason("Sing", rules) == "too_short"
     assert _reason("Sing a short song now", rules) == "too_long"
     assert _reason("Draw a map", rules) is None
@@ -117,23 +126,23 @@ def test_every_limit_is_a_constructor_value() -> None:
 
 def test_a_blacklisted_word_is_taken_literally() -> None:
     """A dot in the list is a dot, not any character."""
-    rules = Heuristics(blacklist=("node.js",))
+    rules = heuristics(blacklist=("node.js",))
     assert _reason("Explain what node.js is good for.", rules) == "blacklisted_word"
     assert _reason("Explain what nodexjs is good for.", rules) is None
 
 
 def test_admit_returns_the_very_record() -> None:
     """The filter adds nothing to a record, of whatever kind."""
-    rules: Filter[Instruction] = Heuristics()
+    rules: Filter[Instruction] = heuristics()
     plain = _instruction("Name four old trees.")
     classified = ClassifiedInstruction(**plain.model_dump(), is_classification=False)
     assert rules.admit(plain) is plain
-    assert Heuristics().admit(classified) is classified
+    assert heuristics().admit(classified) is classified
 
 
 def test_a_whole_task_is_judged_by_its_instruction_only() -> None:
     """Input and output may name files and maps; Alpaca's filters did not look there either."""
-    rules: Filter[TaskInstance] = Heuristics()
+    rules: Filter[TaskInstance] = heuristics()
     task = TaskInstance(
         id="instances-0-0-0",
         provenance=Provenance(),

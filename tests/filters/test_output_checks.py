@@ -202,6 +202,32 @@ def test_the_shortest_output_wanted_holds_for_labels_too() -> None:
     assert OutputChecks().check(_task("Positive", label=True)) is None
 
 
+SHOWN = "Fold the letter twice, write the street below the name, and put the stamp in the corner."
+
+
+@pytest.mark.parametrize(
+    ("output", "copied"),
+    [
+        pytest.param(SHOWN, True, id="the whole example"),
+        pytest.param(
+            "First fold the letter twice, write the street below the name. Done.", True, id="eight of its words"
+        ),
+        pytest.param("Fold the letter twice, write the street.", False, id="seven of its words"),
+        pytest.param("Write the name below the street and fold it.", False, id="its words in another order"),
+    ],
+)
+def test_an_output_that_repeats_a_worked_example_is_a_copy(output: str, copied: bool) -> None:
+    """What the prompt showed says nothing about this task."""
+    reason = _reason(_task(output), OutputChecks(worked_examples=["Short.", SHOWN]))
+    assert reason == ("demo_copy" if copied else None)
+
+
+def test_words_the_task_itself_holds_are_no_copy() -> None:
+    """A task about the same text may be answered with its words."""
+    task = _task(SHOWN).model_copy(update={"input": SHOWN + " Then post it."})
+    assert _reason(task, OutputChecks(worked_examples=[SHOWN])) is None
+
+
 # --- loops ----------------------------------------------------------------------------------------------------------
 
 

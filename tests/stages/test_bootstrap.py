@@ -142,6 +142,14 @@ def test_an_answer_that_is_only_a_piece_is_unusable(stage: Bootstrap) -> None:
     assert (cut.reason, cut.unusable) == ("truncated", True)
 
 
+@pytest.mark.parametrize("reason", ["content_filter", "refusal"])
+def test_an_answer_the_provider_withheld_is_no_list(stage: Bootstrap, reason: str) -> None:
+    """What it shows until it breaks off is not looked at: its end is nobody's."""
+    (reject,) = stage.parse(answer(" Describe the smell of rain.\n<task 4> Rank th", reason), JOB)
+    assert isinstance(reject, Reject)
+    assert (reject.id, reject.reason, reject.unusable) == ("bootstrap-4-1", reason, True)
+
+
 def test_an_answer_that_holds_no_list_is_kept_whole_with_the_parsers_reason(
     stage: Bootstrap, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 
 from selfinstruct.protocols import Job
-from selfinstruct.schema import ClassifiedInstruction, Instruction, Message, Novelty, Provenance, Reject, Sampling
+from selfinstruct.schema import (
+    ClassifiedInstruction,
+    Completion,
+    Instruction,
+    Message,
+    Novelty,
+    Provenance,
+    Reject,
+    Sampling,
+)
 from selfinstruct.stages.classify import Classify
 from tests.stages.prompt_files import Answers, prompt_file
 
@@ -76,16 +85,22 @@ async def test_a_clear_verdict_takes_one_call(tmp_path: Path, text: str, verdict
 
 async def test_an_unknown_verdict_is_asked_again_warmer(tmp_path: Path) -> None:
     """Another draw, at a temperature above 0, or the same answer would come back; both calls are on the record."""
-    teacher = Answers(" It depends", " Yes")
+    teacher = Answers(" It depends", " Hard to say", " Yes")
     (record,) = await _stage(tmp_path).run(JOB, {"teacher": teacher})
     assert isinstance(record, ClassifiedInstruction)
     assert record.is_classification is True
-    assert record.provenance.calls == ("call-0", "call-1", "call-2")
+    assert record.provenance.calls == ("call-0", "call-1", "call-2", "call-3")
     assert [(r.draw.k, r.sampling.temperature, r.sampling.top_p) for r in teacher.asked] == [
         (0, 0.0, 0.0),
         (1, 0.7, 1.0),
+        (2, 1.0, 1.0),
     ]
     assert {request.prompt for request in teacher.asked} == {_stage(tmp_path).prompt(JOB).prompt}
+
+
+async def test_a_withheld_answer_is_no_verdict(tmp_path: Path) -> None:
+    """Even when it reads like one."""
+    assert _stage(tmp_path).parse(Completion(text="No", finish_reason="content_filter")) is None
 
 
 @pytest.mark.parametrize("resamples", [0, 2])

@@ -155,6 +155,15 @@ def test_valid_and_invalid_examples_share_one_numbering(tmp_path: Path, monkeypa
     assert rejects[0].provenance.calls == ("call-a", "call-b", "call-1")
 
 
+@pytest.mark.parametrize("reason", ["content_filter", "refusal"])
+def test_an_answer_the_provider_withheld_gives_no_example(tmp_path: Path, reason: str) -> None:
+    """Half an output would look like a whole one."""
+    (reject,) = _stage(tmp_path).parse(answer("<output>\nThe tide is pulled by the", reason), job())
+    assert isinstance(reject, Reject)
+    assert (reject.id, reject.reason, reject.unusable) == ("instances-4-1", reason, True)
+    assert reject.candidate == {"instruction": "Is this text happy?", "text": "<output>\nThe tide is pulled by the"}
+
+
 @pytest.mark.parametrize(("reason", "unusable"), [("truncated", True), ("conflict", False)])
 def test_an_answer_is_unusable_when_all_it_held_was_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, unusable: bool
