@@ -80,7 +80,7 @@ test: check $(VENV)/.model  ## check, then every test that is not slow; under 10
 	$(BIN)/coverage report --include='$(FULLY_COVERED)' --fail-under=100
 
 test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
-	$(BIN)/pytest -m slow || [ $$? -eq 5 ]  # 5: there are none yet
+	$(BIN)/pytest -m slow -rP || [ $$? -eq 5 ]  # 5: there are none yet
 
 bench: $(VENV)/.ready-test $(VENV)/.model  ## measure; prints numbers, judges nothing
 	@shopt -s nullglob; for script in tests/benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done

@@ -203,6 +203,7 @@ def test_memory_does_not_grow_with_the_run(tmp_path: Path) -> None:
     """10 000 accepted instructions, their classes and instances, need at most 1.3 times the memory of 2 000."""
     with AnswerServer() as server:
         small, large = (_peak_kib(server, tmp_path, number) for number in (2_000, 10_000))
+    print(f"peak memory over HTTP: {small / 1024:.0f} MiB at 2 000 accepted, {large / 1024:.0f} MiB at 10 000")
     assert large <= 1.3 * small, f"{small} KiB at 2 000, {large} KiB at 10 000"
     lines = (tmp_path / "run-10000" / "bootstrap").glob("shard-*.jsonl")
     assert sum(path.read_bytes().count(b"\n") for path in lines) >= 10_000
