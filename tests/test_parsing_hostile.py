@@ -23,6 +23,10 @@ ALONE = [
     "<task" + " " * SIZE + ">",
     "Output" + " " * SIZE + ":",
     "1. A\n2. B:" + "\n" * SIZE,
+    "<input>\n" + "a\n" * (SIZE // 4) + "<output>\na\n" * (SIZE // 20),
+    "<input>\n" + "a\n" * (SIZE // 4) + "<input>\na\n" * (SIZE // 20) + "<output>\na",
+    "<output>\na" + " <example 2>" * (SIZE // 12),
+    "This is not " * (SIZE // 12),
 ]
 
 READ_ALL = """
@@ -34,7 +38,9 @@ for text in json.load(sys.stdin):
     for read in (
         lambda: parsing.task_list(text, truncated=True),
         lambda: parsing.generation_instances(text, truncated=True),
+        lambda: parsing.classification_instances(text, truncated=True, opened="label"),
         lambda: parsing.yes_no(text),
+        lambda: parsing.is_refusal(text),
     ):
         try:
             read()

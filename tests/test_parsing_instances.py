@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -108,6 +109,91 @@ def test_text_before_the_first_delimiter_belongs_to_the_tag_the_prompt_opened(
     assert generated(answer, opened=opened) == pairs
 
 
+@pytest.mark.parametrize(
+    ("opened", "answer", "pairs"),
+    [
+        ("input", "None\n<output>\nA.\n\n<output>\nB.", [("", "A."), ("", "B.")]),
+        ("input", "3 km\n<output>\nA.\n<output>\nB.\n<output>\nC.", [("3 km", x) for x in ("A.", "B.", "C.")]),
+        ("input", "3 km\n<output>\n\n<output>\nB.\n<output>\n", [("3 km", "B.")]),
+        (None, "<input>\nN/A\n<output>\nA.\n<output>\nB.", [("", "A."), ("", "B.")]),
+        (None, "<input>\n3 km\n<input>\n2 km\n<output>\n2000 m", [("3 km", ""), ("2 km", "2000 m")]),
+        (None, "<input>\nNone\n<input>\n2 km\n<output>\n2000 m", [("2 km", "2000 m")]),
+        (None, "I made one up.\n<input>\n2 km\n<output>\n2000 m", [("2 km", "2000 m")]),
+        (None, "<example 1>\nWith a length:\n<input>\n2 km\n<output>\n2000 m", [("2 km", "2000 m")]),
+        (None, "<example 1>\n2 km\n<input>\n\n<output>\n2000 m", [("2 km", "2000 m")]),
+    ],
+)
+def test_a_repeated_tag_delimits_and_is_never_text(opened: Opened | None, answer: str, pairs: Pairs) -> None:
+    """A second output has the same input; a second input begins an example; what leads up to an input is talk."""
+    assert generated(answer, opened=opened) == pairs
+
+
+def test_repeated_inputs_under_one_label_share_it() -> None:
+    """Label first, a second input is another example of the same class."""
+    answer = "<label>\nSpam\nas it sells\n<input>\nBuy!\n<input>\nOrder!\n<label>\nHam\n<input>\nHi"
+    assert labelled(answer) == [("Buy!", "Spam"), ("Order!", "Spam"), ("Hi", "Ham")]
+
+
+def test_two_tagged_outputs_of_one_input_contradict_each_other() -> None:
+    """With a real input the rule against conflicts decides, without one both outputs stay."""
+    contradiction = generation_instances("<input>\n3 km\n<output>\nA.\n<output>\nB.", truncated=False)
+    assert [reason for _, reason in valid_instances(contradiction, 5, Random(0))[1]] == ["conflicting_outputs"] * 2
+    separate = generation_instances("<input>\nNone\n<output>\nA.\n<output>\nB.", truncated=False)
+    assert valid_instances(separate, 5, Random(0)) == ([Parsed("", "A."), Parsed("", "B.")], [])
+
+
+@pytest.mark.parametrize(
+    "stray",
+    [
+        *("\n<task>\nName a fish.", "\n<task 2>\nName a fish.", "\n</example>\nThat was it.", "\n<label>\nwet"),
+        *("\n<task 2> Name a fish.\n```", " <example 2", " <example 2>", " <exam", ". <outp", "\n  <label> \nx"),
+        *(
+            " <task 3",
+            "<example 2> <example 3",
+            " <task>",
+            "\n\n<examples>",
+            "\n<example>",
+            " <label",
+            "\n          </input>",
+        ),
+    ],
+)
+def test_a_stray_tag_ends_the_output_in_which_it_stands(stray: str) -> None:
+    """Alone on a line or dangling at the end, under our tags, labels, or a prompt's tag, it and what follows go."""
+    said = "rain." if stray.startswith(".") else "rain"
+    assert generated(f"<input>\n1\n<output>\nrain{stray}")[0] == ("1", said)
+    assert generated(f"Input: 1\nOutput: rain{stray}")[0] == ("1", said)
+    assert generated(f"rain{stray}", opened="output")[0] == ("", said)
+    cut = generation_instances(f"<input>\n1\n<output>\nrain{stray}", truncated=True)
+    assert cut[0] == Parsed("1", said)
+
+
+def test_a_dangling_output_tag_goes_only_behind_a_sentence() -> None:
+    """An answer may end on the name of an HTML element."""
+    assert generated("<output>\nIt rained. <output>\n") == [("", "It rained.")]
+    assert generated("<output>\nThe element is called <output>") == [("", "The element is called <output>")]
+    assert generated("<output>\nUse <input type='text'>") == [("", "Use <input type='text'>")]
+
+
+def test_another_task_behind_the_opened_field_is_not_read() -> None:
+    """Examples below the next ``<task>`` are not this task's; a tag repeated from the prompt ends nothing."""
+    other = "\n<task>\nName a fish.\n<example 1>\n<input>\nriver\n<output>\ntrout"
+    assert generated(f"rain{other}", opened="output") == [("", "rain")]
+    assert generated(f"Output: rain{other.replace('<task>', '<task 2>').replace('<output>', 'Output:')}") == [
+        ("", "rain")
+    ]
+    assert generated(other, opened="input") == [("river", "trout")]
+
+
+@pytest.mark.parametrize("opened", [None, "input", "output", "label"])
+@pytest.mark.parametrize("piece", ["<input>\n", "<input>", "\n\n<input> ", "<input></input>\n"])
+def test_thirty_empty_inputs_are_no_example(opened: Opened | None, piece: str) -> None:
+    """A model stuck on one tag has said nothing."""
+    for read in (generation_instances, classification_instances):
+        with pytest.raises(ParseError, match="no_instance"):
+            read(piece * 30, truncated=True, opened=opened)
+
+
 # --- generation: labels ---------------------------------------------------------------------------------------------
 
 
@@ -156,6 +242,8 @@ def test_the_labels_that_models_write_delimit(form: str) -> None:
         ("Input: a\nOutput: b\nOutput: c", [("a", "b\nOutput: c")]),
         ("Input: a\nOutput: b\n\nOutput:\n", [("a", "b")]),
         ("Output: a\nOutput: b", [("", "a"), ("", "b")]),
+        ("Input: N/A\nOutput: 5\nOutput: 6", [("", "5"), ("", "6")]),
+        ("Input: None\nInput: b\nOutput: 6", [("b", "6")]),
         ("Output:\n\nOutput: b", [("", "b")]),
         ("Word: deed\nAnswer: a palindrome\n\nOutput:", [("Word: deed", "a palindrome")]),
         ("Example Input: a\nExample Output: b\n\nOutput: c", [("a\nExample Output: b", "c")]),
@@ -230,7 +318,7 @@ def test_every_spelling_of_no_input_is_an_empty_input(spelling: str) -> None:
     assert generated(f"<input>\n{spelling}\n<output>\nrain") == [("", "rain")]
 
 
-@pytest.mark.parametrize("text", ["[]", "None of them came.", "no input was lost", "{}", "-"])
+@pytest.mark.parametrize("text", ["[]", "None of them came.", "no input was lost", "{}", "-", "None " * 99 + "left"])
 def test_an_input_that_says_something_is_kept(text: str) -> None:
     """An empty list is a value, and a sentence that begins with "None" is a sentence."""
     assert generated(f"<input>\n{text}\n<output>\nrain") == [(text, "rain")]
@@ -428,6 +516,11 @@ PIECES = [
         "<label>",
         "</label>",
         "<ex",
+        "<task>",
+        "\n<task 2>\n",
+        "\n<output>\n",
+        " <example 2",
+        ".",
     ),
     *(
         "Example 1",
@@ -458,6 +551,7 @@ PIECES = [
         "Sure! Here are examples:",
     ),
 ]
+OUR_TAG = re.compile(r"(?im)^\s*</?(input|output|examples?( \d+)?|tasks?( \d+)?)>\s*$|^\s*<label>\s*$|<example \d+>?\Z")
 ANSWERS = st.text() | st.lists(st.sampled_from(PIECES), max_size=30).map("".join)
 
 
@@ -471,6 +565,7 @@ def test_any_text_gives_examples_or_the_error(text: str, truncated: bool, opened
             assert error.reason == "no_instance"
             continue
         assert found != []
+        assert not any(OUR_TAG.search(field) for pair in found for field in (pair.input, pair.output))
         assert all(field == trim(field) for pair in found for field in (pair.input, pair.output))
         assert not any(pair.cut for pair in found[:-1])
         assert truncated or not found[-1].cut

@@ -78,6 +78,62 @@ def test_chatter_around_tagged_tasks_is_dropped() -> None:
     assert chat(answer + "---\nBoth are about water.") == [POEM, FISH]
 
 
+TAILS = [
+    *(
+        "That should give you a good variety of tasks!",
+        "Enjoy!",
+        "I tried to vary the verbs.",
+        "**Note**: some are hard.",
+    ),
+    *("These cover many subjects.", "All of them can be done by a text model."),
+]
+
+
+@pytest.mark.parametrize("tail", TAILS)
+def test_talk_below_the_last_tagged_task_is_not_glued_to_it(tail: str) -> None:
+    """Below tasks of one paragraph any paragraph is talk; below longer ones, what is plainly said about the tasks."""
+    assert chat(f"<task 9> {POEM}\n<task 10> {SUM}\n\n{tail}") == [POEM, SUM]
+    assert texts(f"{POEM}\n<task 10> {SUM}\n\n{tail}") == [POEM, SUM]
+    assert chat(f"<task 9> Read:\n\nIt rained.\n<task 10> Read on.\n\nIt snowed.\n\n{tail}") == [
+        "Read: It rained.",
+        "Read on. It snowed.",
+    ]
+
+
+def test_talk_below_a_truncated_tagged_list_shows_that_its_last_task_is_whole() -> None:
+    """The token limit fell into the talk."""
+    answer = f"<task 9> {POEM}\n<task 10> {SUM}\n\nThat should gi"
+    assert task_list(answer, truncated=True) == [ListItem(POEM), ListItem(SUM)]
+
+
+def test_tagged_tasks_of_several_paragraphs_stay_whole() -> None:
+    """So does a last one that promises more, or brings code."""
+    answer = "<task 9> Read.\n\nIt rained.\n\nWhy?\n<task 10> Read on.\n\nIt snowed.\n\nAnd why?"
+    assert texts(answer) == ["Read. It rained. Why?", "Read on. It snowed. And why?"]
+    assert texts("<task 9> Sing.\n<task 10> Read:\n\nIt snowed.") == ["Sing.", "Read: It snowed."]
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [" <task 1", " <task", " <tas", " <", " <t", " <task 11 ", " <task>", " </task", "<task 1", " <tasks", " </tas"],
+)
+@pytest.mark.parametrize("truncated", [True, False])
+def test_a_tag_cut_in_its_middle_is_no_text_on_any_line(begun: str, truncated: bool) -> None:
+    """Behind a sentence half a tag is markup, and the item before it is whole."""
+    assert task_list(f"Sing.\n<task 10> Draw a rainbow.{begun}", truncated=truncated) == [
+        ListItem("Sing."),
+        ListItem("Draw a rainbow."),
+    ]
+    assert task_list(f"Draw a rainbow.{begun}", truncated=truncated) == [ListItem("Draw a rainbow.")]
+
+
+def test_a_tag_cut_behind_a_phrase_is_one_when_half_its_name_is_there() -> None:
+    """``x <t`` may be a formula, and ``<task>`` the placeholder that the task is about."""
+    assert task_list("<task 9> Draw a rainbow <task 1", truncated=True) == [ListItem("Draw a rainbow")]
+    assert texts("<task 9> Is x <t") == ["Is x <t"]
+    assert texts("<task 9> Explain the tag <task>") == ["Explain the tag <task>"]
+
+
 # --- marks that models write ----------------------------------------------------------------------------------------
 
 MARKS = [

@@ -26,11 +26,25 @@ YES = [
     *("Yes\n\nTask: Add the numbers.\nIs it classification? No", "Yes, though no list of labels is given."),
     *("是", "是的，它有两个标签。", "是分类任务", "是一个分类任务。", "是否为分类任务？是", "答案：是"),
 ]
+YES += [
+    *("This is a classification task.", "this is classification", "It’s clearly a text classification problem!"),
+    *("**This is a classification task** because it has two labels.", "I would say this is a classification task."),
+]
 NO = [
     *("no", "No.", "\nNo\n", "(No)", "> No", "*no*", "No, it asks for a poem.", "no it is not", "No the text is free"),
     *("Is it classification? No", "Answer: No.", "I would say no.", "Answer yes or no: No", "Well, no.", "It’s: no"),
     *("No\n\nTask: Sort the mail.\nIs it classification? Yes", "No\nYes", "否", "不是", "不是。", "这不是分类任务"),
     *("这是写作，不是分类", "是否为分类任务？否", "否，因为没有标签"),
+]
+NO += [
+    *(
+        "This is not a classification task.",
+        "Not a classification task",
+        "It isn't classification",
+        "not classification",
+    ),
+    *("It’s **not** a classification task, it asks for text.", "Answer: not a classification task but a poem."),
+    *("The task isn't a classification task.", "That is not a classification problem because it is open."),
 ]
 UNKNOWN = [
     *(
@@ -56,6 +70,20 @@ UNKNOWN = [
     ),
     *("There is no label.", "None", "Nope", "Yesterday", "know", "continue", "Sure, ask me.", "A classification task."),
     *("maybe", "It depends: yes", "no no no", "可能是的"),
+]
+
+
+UNKNOWN += [
+    *("Classification", "classification task", "This is a classification task?", "Is this not a classification task?"),
+    *("If this is a classification task, sort it.", "This is a classification task or a poem.", "It is not clear."),
+    *("I don't think this is a classification task.", "This is not only a classification task.", "Not only that."),
+    *("This is a classification task if labels are given.", "It may not be a classification task."),
+    *("This is probably a classification task.", "This is a classification task. It is not a classification task."),
+    *(
+        "I am unsure. This is a classification task.",
+        "This is a classification task. No.",
+        "Not a classification task?",
+    ),
 ]
 
 

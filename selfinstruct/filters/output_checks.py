@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from selfinstruct import parsing
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import TaskInstance
 
@@ -52,9 +53,9 @@ class OutputChecks:
     * ``echo``: the output is the input again, letter for letter, or the instruction again, whatever the case and
       punctuation. The input is compared strictly because of tasks such as "add the missing commas". A single word is
       never an echo.
+    * ``refusal``: the whole output declines, in the words assistants use.
     * ``demo_copy``: `COPIED` words in a row are those of one of the ``worked_examples`` that the prompts show, and the
       task does not hold them itself. Small models hand their examples back.
-    * ``refusal``: the whole output declines, in the words assistants use.
     * ``too_few_words``: fewer than ``min_words`` words, where a Chinese character, kana or hangul syllable is a word.
       Labels count too: leave it at 0, the default, where classification tasks are wanted.
     * ``ngram_loop``: a phrase is said over and over, see `_evident_loop`, whose rule keeps tables, code and refrains.
@@ -74,6 +75,7 @@ class OutputChecks:
         return (
             _unreadable(record)
             or _no_answer(record)
+            or _declined(record)
             or self._copy(record)
             or self._too_few(record)
             or self._loop(record)
@@ -132,6 +134,10 @@ def _no_answer(record: TaskInstance) -> Drop | None:
     if len(_WORD.findall(output)) > 1 and folded == _folded(record.instruction):
         return Drop("echo", "of the instruction")
     return None
+
+
+def _declined(record: TaskInstance) -> Drop | None:
+    return Drop("refusal", record.output.strip()[:80]) if parsing.is_refusal(record.output) else None
 
 
 def _folded(text: str) -> str:

@@ -3,6 +3,7 @@
     task_list.py   a list of tasks            bootstrap asks for it
     verdict.py     yes or no                  classify asks for it
     instances.py   worked examples of a task  instances asks for them
+    refusal.py     does it only decline?      whoever wants an answer at all may ask
 
 The readers do not know each other. They stand on ``markup`` (lines and fences) and ``chatter`` (what models say around
 an answer); ``markers``, ``outline`` and ``item_text`` are the list's own parts, ``fields`` the examples'. All of it is
@@ -16,6 +17,7 @@ from selfinstruct.parsing.instances import (
     generation_instances,
     valid_instances,
 )
+from selfinstruct.parsing.refusal import is_refusal
 from selfinstruct.parsing.task_list import ListItem, task_list
 from selfinstruct.parsing.verdict import yes_no
 
@@ -25,6 +27,7 @@ __all__ = [
     "Parsed",
     "classification_instances",
     "generation_instances",
+    "is_refusal",
     "task_list",
     "valid_instances",
     "yes_no",

@@ -1,4 +1,4 @@
-"""What models say around the thing they were asked for: greetings, announcements, refusals, good wishes.
+"""What models say around the thing they were asked for: greetings, announcements, apologies, good wishes.
 
 Every function judges one line (or one paragraph) by how it begins. They are asked only about text that stands where
 chatter stands, before the first marker or after the last one: a task may well begin "Here is a list of words".
@@ -32,16 +32,20 @@ _ECHO: Final = re.compile(
     r"(?:come up with|generate|create|write|give|provide|list|brainstorm|continue|想出|生成|写出|列出|继续)"
     r".{0,120}(?:tasks|instructions|prompts|任务|指令).{0,120}[:：]"
 )
-_REFUSES: Final = re.compile(
+_APOLOGISES: Final = re.compile(
     r"i(?:'m| am) (?:really |very |so )?sorry|sorry\b|i apologi[sz]e|i (?:cannot|can't|won't)\b"
     r"|i(?:'m| am) (?:unable|not able)\b|unfortunately, i\b|as an ai\b.{0,60}\bi\b|the next task\b"
     r"|(?:很|非常)?抱歉|对不起|作为.{0,6}(?:ai|人工智能)"
 )
 _LEAVES: Final = re.compile(
     r"(?:please )?let me know\b|(?:i |we )?hope (?:this|these|that|it|you)\b|(?:please )?feel free\b|would you like\b"
-    r"|do you (?:want|need)\b|is there anything\b|please note\b|note(?: that)?\s?[:：]|disclaimer\b|good luck\b"
+    r"|do you (?:want|need)\b|is there anything\b|please note\b|note(?: that)?[*_]{0,3}\s?[:：]|disclaimer\b"
+    r"|good luck\b"
     r"|if you(?:'d| would)? (?:need|like|want|have)\b.{0,120}\b(?:let me know|feel free|ask|tell me|help)\b"
     r"|(?:these|all (?:of )?these|the above|each of these) (?:are\b.{0,60}\b)?(?:tasks|instructions|prompts)\b"
+    r"|(?:that|this) should (?:give|be|cover)\b.{0,80}\b(?:tasks|instructions|prompts|variety)\b|enjoy\s?[!.]*\Z"
+    r"|i(?:'ve| have)? tried to (?:vary|mix|cover|include)\b|these (?:cover|span|vary)\b"
+    r"|all of (?:them|these) can be\b.{0,80}\bmodel\b"
     r"|希望(?:这|以上|能|对)|如果(?:你|您)(?:需要|还|想|有)|如(?:有|需)|请注意|注意\s?[：:]|以上(?:是|就是|任务|指令)|这些任务|祝(?:你|您)"
 )
 _OFFERS_EXAMPLES: Final = re.compile(
@@ -63,7 +67,7 @@ def is_greeting(line: str) -> bool:
 
 def is_opening(line: str) -> bool:
     """True for a line that leads to a list without being of it: a greeting, a bare heading ("Tasks:"), an apology."""
-    return is_greeting(line) or is_refusal(line) or _HEADER.fullmatch(_plain(line)) is not None
+    return is_greeting(line) or is_apology(line) or _HEADER.fullmatch(_plain(line)) is not None
 
 
 def is_echo(line: str) -> bool:
@@ -71,9 +75,9 @@ def is_echo(line: str) -> bool:
     return _ECHO.fullmatch(_plain(line)) is not None
 
 
-def is_refusal(line: str) -> bool:
+def is_apology(line: str) -> bool:
     """True for a line that talks about not answering, or about the question instead of answering it."""
-    return _REFUSES.match(_plain(line)) is not None
+    return _APOLOGISES.match(_plain(line)) is not None
 
 
 def is_closing(line: str) -> bool:

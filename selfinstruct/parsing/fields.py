@@ -16,13 +16,14 @@ class Field(NamedTuple):
     """A stretch of an answer: ``text`` stands behind its delimiter, ``after`` behind its closing tag, if it has one.
 
     An ``example`` field is what follows an example's heading, a ``before`` field what precedes the first delimiter;
-    ``verbatim`` is the text with the delimiter.
+    ``verbatim`` is the text with its label, empty behind one of our own tags (``tagged``), which are never text.
     """
 
     kind: Kind
     text: str
     verbatim: str = ""
     after: str | None = None
+    tagged: bool = False
 
 
 # --- our own tags ---------------------------------------------------------------------------------------------------
@@ -31,34 +32,65 @@ _OPENING: Final = r"<(?:example\b[^<>\n]{0,12}|input|output|label)\s?>"
 _CLOSING: Final = r"</(?:example|input|output|label)\s?>"
 _ADJACENT: Final = re.compile(rf"({_OPENING}|{_CLOSING})[^\S\n]{{0,8}}(?={_OPENING})", re.IGNORECASE)
 _TAG: Final = re.compile(r"(?im:^)[^\S\n]{0,8}<(?i:(example)\b[^<>\n]{0,12}|(input|output|label)\s?)>")
-_LIST_END: Final = re.compile(r"(?im:^)[^\S\n]{0,8}</?(?:examples|tasks?)\b[^<>\n]{0,12}>")
+_LIST_END: Final = re.compile(r"(?im:^)[^\S\n]*</?(?:examples|tasks?)\b[^<>\n]{0,12}>")
+_LONE_TAG: Final = re.compile(
+    rf"{_LIST_END.pattern}|(?im:^)[^\S\n]*(?:{_OPENING}|</(?:example|input|output)\s?>)[^\S\n]*(?m:$)", re.IGNORECASE
+)
 _BEGUN_TAG: Final = re.compile(r"(?m:^)[^\S\n]{0,8}<[/a-z]{0,8}(?:(?<=example)[^<>\n]{0,6})?\Z", re.IGNORECASE)
+# Inside a line "<input>" can be an answer about HTML; behind the end of a sentence, or half written, it cannot.
+_DANGLING_TAG: Final = re.compile(
+    r"</?(?:example|task)s?[\s#]{0,2}\d{0,3}\s?>?|</?(?:exam?p?l?e?|task?|inpu?t?|outp?u?t?|labe?l?)"
+    r"|(?:(?<=[.!?。！？>])|(?<=[.!?。！？>][^\S\n]))</?(?:input|output|label)\s?>",
+    re.IGNORECASE,
+)
+_LONGEST_DANGLING: Final = 20  # characters, of the pattern above
 
 
 def without_begun_tag(text: str) -> str:
-    """The text without a last line that is the first half of a tag."""
+    """The text without a last line that is the first half of a tag, and without tags that dangle at its end."""
     begun = _BEGUN_TAG.search(text)
-    return text[: begun.start()] if begun else text
+    return _without_dangling_tags(text[: begun.start()] if begun else text)
+
+
+def without_tags(text: str) -> str:
+    """A field's text up to the first of our tags that has a line to itself, without tags that dangle at its end."""
+    tag = _LONE_TAG.search(text)
+    return _without_dangling_tags(text[: tag.start()] if tag else text)
+
+
+def _without_dangling_tags(text: str) -> str:
+    kept = end = len(text.rstrip())
+    while (start := text.rfind("<", max(0, end - _LONGEST_DANGLING), end)) >= 0:
+        if not _DANGLING_TAG.fullmatch(text, start, end):
+            break
+        kept = end = start
+        while end and text[end - 1].isspace():
+            end -= 1
+    return text[:kept] if kept < len(text.rstrip()) else text
+
+
+def before_next_task(text: str) -> str:
+    """What a continued answer says before it ends the examples or goes on to another task."""
+    end = _LIST_END.search(text)
+    return text[: end.start()] if end and text[: end.start()].strip() else text
 
 
 def tagged_fields(text: str, kinds: Mapping[str, Kind]) -> list[Field]:
     """The fields between our tags (``kinds`` says what each tag's name stands for); none if only examples are tagged.
 
-    A tag counts at the start of a line or right behind another tag; code fences do not hide it. What follows the end of
-    the list, or the next task, is not read.
+    A tag counts at the start of a line or right behind another tag; code fences do not hide it. Tags that follow the
+    end of the list, or the next task, do not count.
     """
     text = _ADJACENT.sub(r"\1\n", text)
     tags = [tag for tag in _TAG.finditer(text) if _name(tag) in kinds]
     if all(_name(tag) == "example" for tag in tags):
         return []
     list_end = _LIST_END.search(text, tags[0].end())
-    end = list_end.start() if list_end else len(text)
-    tags = [tag for tag in tags if tag.start() < end]
-    fields = [Field("before", _LIST_END.sub("", text[: tags[0].start()]))]
+    tags = [tag for tag in tags if not list_end or tag.start() < list_end.start()]
+    fields = [Field("before", text[: tags[0].start()])]
     for tag, following in zip_longest(tags, tags[1:]):
-        stop = following.start() if following else end
-        inner, after = split_closed(text[tag.end() : stop], _name(tag))
-        fields.append(Field(kinds[_name(tag)], inner.lstrip(" \t"), text[tag.start() : stop].strip(), after))
+        inner, after = split_closed(text[tag.end() : following.start() if following else None], _name(tag))
+        fields.append(Field(kinds[_name(tag)], inner.lstrip(" \t"), after=after, tagged=True))
     return fields
 
 
@@ -103,7 +135,9 @@ _EXAMPLE: Final = re.compile(
 _SAME_LINE: Final = re.compile(
     r"(?m:^)(.{0,40}?\binput\s?\d{0,3}\s?:.{0,2000}?)[^\S\n]{1,4}(?=output\s?\d{0,3}\s?:)", re.IGNORECASE
 )
-_NEXT_TASK: Final = re.compile(rf"{_LEAD}(?:task|任务)\s?\d{{0,3}}[*_`]{{0,3}}\s?[:：]", re.IGNORECASE)
+_NEXT_TASK: Final = re.compile(
+    rf"{_LEAD}(?:task|任务)\s?\d{{0,3}}[*_`]{{0,3}}\s?[:：]|{_LIST_END.pattern}", re.IGNORECASE
+)
 
 
 def names(kind: Kind, *tiers: str) -> list[Names]:
@@ -188,7 +222,7 @@ def _structural(marks: Sequence[_Mark], lines: Sequence[str]) -> list[_Mark]:
     for mark, following in zip_longest(marks, marks[1:]):
         answered = answered or mark.kind == "output"
         leads = following is not None and following.kind != "example"
-        if mark.kind != "example":
+        if mark.kind != "example" or lines[mark.line].lstrip().startswith("<"):
             counts = True
         elif mark.number:
             counts = not answered or leads or mark.number > last > 0

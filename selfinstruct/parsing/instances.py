@@ -19,11 +19,13 @@ from selfinstruct.parsing.fields import (
     Kind,
     Names,
     apart,
+    before_next_task,
     labelled_fields,
     names,
     split_closed,
     tagged_fields,
     without_begun_tag,
+    without_tags,
 )
 from selfinstruct.parsing.markup import clean, trim, unwrap
 
@@ -45,6 +47,7 @@ _NO_INPUT: Final = frozenset(
     + [f"no input {verb}{end}" for verb in ("", "is ") for end in ("needed", "required", "necessary", "provided")]
     + ["无", "无输入", "没有输入", "无需输入", "不需要输入"]
 )
+_LONGEST_NO_INPUT: Final = 200  # characters, blank lines and marks around the words included
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,27 @@ def _fields(
     """The fields of an answer, and whether the answer had gone on behind the last one."""
     text = unwrap(clean(text))
     complete = _without_farewell(without_begun_tag(text))
+    complete = before_next_task(complete) if opened else complete
     before, *fields = tagged_fields(complete, tags) or labelled_fields(complete, layout)
     if opened:
         inner, after = split_closed(before.text, opened)
-        begun = Field(_CLASSIFICATION_TAGS[opened], inner.lstrip(" \t"), before.text, after)
-        fields = [begun, *fields] if inner.strip() else fields
+        begun = Field(_CLASSIFICATION_TAGS[opened], inner.lstrip(" \t"), after=after, tagged=True)
+        fields = [begun, *fields] if without_tags(inner).strip() else fields
     elif not any(field.kind == "output" for field in fields):
         before, *fields = labelled_fields(apart(complete), layout)
     if not any(field.kind == "output" for field in fields):
         raise ParseError("no_instance", "no output is marked in it" if text.strip() else "the answer is empty")
     if not opened and fields[0].kind != "example":
-        fields.insert(0, Field("before", _without_greeting(before.text)))
-    return fields, complete != text or fields[-1].after is not None
+        fields.insert(0, Field("before", _without_greeting(without_tags(before.text))))
+    last = fields[-1]
+    finished = complete != text or last.after is not None or without_tags(last.text) != last.text
+    return [_without_our_tags(field) for field in fields], finished
+
+
+def _without_our_tags(field: Field) -> Field:
+    """The field with texts that hold none of our tags: what stands behind a stray one belongs to nothing."""
+    after = None if field.after is None else without_tags(field.after)
+    return field._replace(text=without_tags(field.text), verbatim=without_tags(field.verbatim), after=after)
 
 
 def _without_greeting(text: str) -> str:
@@ -120,25 +132,53 @@ class _Examples:
     def __init__(self) -> None:
         self.found: list[Parsed] = []
         self.given: list[str] = []
+        self.tagged = False
+        self.same_input: str | None = None
         self.output: str | None = None
 
     def add_input(self, field: Field) -> None:
-        """More of the current input; a second label inside it ("Data: … Input: …") is the model's own text."""
-        if field.text.strip():
-            self.given.append(field.verbatim if field.verbatim and self.has_input() else field.text)
+        """More of the current input; a second label inside it ("Data: … Input: …") is the model's own text.
+
+        Our own tag delimits: text that merely led up to it is dropped, and behind another ``<input>`` an example with
+        the same output, if there is one already, begins.
+        """
+        if not field.text.strip():
+            return
+        if field.verbatim and self.has_input():
+            self.given.append(field.verbatim)
+            return
+        if field.tagged and self.tagged and self.has_input():
+            output = self.output
+            self.close()
+            self.output = output
+        self.given, self.tagged = [field.text], field.tagged and field.kind == "input"
+
+    def add_output(self, field: Field) -> None:
+        """The current output, or one more: "Output:" below an input is the output's own text, our tag never is."""
+        if not (self.output or "").strip():
+            self.output = field.text
+        elif field.text.strip() and self.has_input() and not field.tagged:
+            self.output = f"{self.output}\n{field.verbatim}"
+        elif field.text.strip():
+            self.close()
+            self.same_input, self.output = self.found[-1].input, field.text
 
     def has_input(self) -> bool:
         """Whether the current example has an input that says anything."""
-        return any(text.strip() for text in self.given)
+        return bool(self.same_input) or any(text.strip() and not _means_no_input(text) for text in self.given)
 
     def close(self) -> bool:
         """End the current example; False if there was none."""
         there = self.output is not None or self.has_input()
         if there:
-            text = trim("\n".join(text for text in self.given if text.strip()))
-            self.found.append(Parsed("" if _means_no_input(text) else text, trim(self.output or "")))
-        self.given, self.output = [], None
+            given = self._input() if self.same_input is None else self.same_input
+            self.found.append(Parsed(given, trim(self.output or "")))
+        self.given, self.tagged, self.same_input, self.output = [], False, None, None
         return there
+
+    def _input(self) -> str:
+        text = trim("\n".join(text for text in self.given if text.strip()))
+        return "" if _means_no_input(text) else text
 
     def all(self, *, cut: bool) -> list[Parsed]:
         """Every example; the last is marked when the answer was cut inside it."""
@@ -151,13 +191,7 @@ def _input_first(fields: Sequence[Field]) -> _Examples:
     examples = _Examples()
     for field in fields:
         if field.kind == "output":
-            if not (examples.output or "").strip():
-                examples.output = field.text
-            elif examples.has_input() and field.text.strip():
-                examples.output = f"{examples.output}\n{field.verbatim}"  # "Output:" once more: the output's own text
-            elif field.text.strip():
-                examples.close()  # output after output: a task that needs no input
-                examples.output = field.text
+            examples.add_output(field)
         else:
             if field.kind == "example" or examples.output is not None:
                 examples.close()
@@ -216,6 +250,8 @@ def _puts_inputs_first(fields: Sequence[Field], truncated: bool) -> bool:
 
 
 def _means_no_input(text: str) -> bool:
+    if len(text) > _LONGEST_NO_INPUT:
+        return False
     words = " ".join(text.strip(" <>()[]{}\"'`*_.。（）-—").lower().split())
     return words in _NO_INPUT
 

@@ -15,7 +15,7 @@ from itertools import pairwise, zip_longest
 from typing import Final, NamedTuple
 
 from selfinstruct.errors import ParseError
-from selfinstruct.parsing.chatter import is_closing, is_echo, is_opening, is_refusal
+from selfinstruct.parsing.chatter import is_apology, is_closing, is_echo, is_opening
 from selfinstruct.parsing.item_text import item_text
 from selfinstruct.parsing.markers import Marker, numbered, split_lines
 from selfinstruct.parsing.markup import bare, clean, fences, in_fence, is_rule, trim, unwrap
@@ -28,7 +28,13 @@ _TAG: Final = re.compile(
     r"|(?P<ends></tasks\s?>)|</task\b[^<>\n]{0,12}>|(?m:^)[^\S\n]{0,8}<tasks>",
     re.IGNORECASE,
 )
-_BEGUN_TAG: Final = re.compile(r"(?m:^)[^\S\n]{0,8}<(?:/?t(?:a(?:s(?:k(?:s?[^<>\n]{0,12})?)?)?)?)?\Z", re.IGNORECASE)
+# At a line's start or behind a sentence one "<" is enough; elsewhere half the word, since "x <t" may be a formula.
+_BEGUN_TAG: Final = re.compile(
+    r"(?m:^)[^\S\n]{0,8}<(?:/?t(?:a(?:s(?:k(?:s?[^<>\n]{0,12})?)?)?)?)?\Z"
+    r"|(?<=[.!?。！？])[^\S\n]{0,8}<(?:/?t(?:a(?:s(?:k(?:s?[^<>\n]{0,12}>?)?)?)?)?)?\Z"
+    r"|</?tas(?:ks?[\s#]{0,2}\d{0,4})?\Z",
+    re.IGNORECASE,
+)
 _BEGUN_MARKER: Final = re.compile(r"(?:[#*•(-]{1,6}\s{0,2})?(?:task\s{0,2})?(\d{1,3})?\s?[-–—]?", re.IGNORECASE)
 _BEGUN_INLINE: Final = re.compile(r"(?<=[.!?。！？])\s{0,4}(\d{1,3})\.?\Z")
 _DETAIL: Final = re.compile(r"\s*[-*+•]\s")
@@ -69,6 +75,7 @@ def task_list(text: str, *, truncated: bool, continues: bool = True) -> list[Lis
     Raises ParseError ``no_list`` when the answer holds no task.
     """
     text = _without_repeated_tag(unwrap(clean(text)))
+    text = text.rstrip()
     begun = _BEGUN_TAG.search(text)
     text, ended = _list_only(text[: begun.start()] if begun else text)
     tagged = any(tag["opens"] for tag in _TAG.finditer(text))
@@ -109,7 +116,7 @@ def _tagged(text: str, continues: bool) -> _Reading:
     for tag, following in zip_longest(tags, tags[1:]):
         if tag["opens"]:
             blocks.append(_Block(text[tag.end() : following.start() if following else None].split("\n")))
-    return _without_parting(blocks, finished=not tags[-1]["opens"], compact=False)
+    return _without_parting(blocks, finished=not tags[-1]["opens"], compact=_compact(blocks))
 
 
 # --- what models write otherwise ------------------------------------------------------------------------------------
@@ -122,8 +129,7 @@ def _listed(text: str, continues: bool) -> _Reading:
     blocks = _marked(lines, outer, continues) if outer else _unmarked(lines, continues)
     asked = [_Block(_before_answer(block.lines), block.titled) for block in blocks]
     answered = any(len(block.lines) < len(whole.lines) for block, whole in zip(asked[-1:], blocks[-1:], strict=True))
-    compact = len(asked) > 1 and not any(_has_paragraphs(block.lines) for block in asked[:-1])
-    return _without_parting(asked, finished=begun_marker or answered, compact=compact)
+    return _without_parting(asked, finished=begun_marker or answered, compact=_compact(asked))
 
 
 def _split(text: str) -> list[str]:
@@ -183,7 +189,7 @@ def _unmarked(lines: Sequence[str], continues: bool) -> list[_Block]:
     start = next((at for at, line in enumerate(lines) if bare(line) and not is_opening(line)), len(lines))
     lines, opening = lines[start : start + _parting(lines[start:], compact=False)], lines[:start]
     said = [line for line in lines if line.strip() and not is_rule(line)]
-    if any(map(is_refusal, opening)):
+    if any(map(is_apology, opening)):
         return []
     if len(said) > 1 and not any(map(_DETAIL.match, said)) and _are_sentences(list(map(bare, said))):
         return [_Block([line]) for line in said]
@@ -201,6 +207,11 @@ def _before_answer(lines: list[str]) -> list[str]:
     fenced = in_fence(lines)
     end = next((at for at, line in enumerate(lines) if at and not fenced[at] and answer_label(line)), len(lines))
     return lines[:end]
+
+
+def _compact(blocks: Sequence[_Block]) -> bool:
+    """Whether the items are known not to have paragraphs; the last one tells nothing, for chatter may follow it."""
+    return len(blocks) > 1 and not any(_has_paragraphs(block.lines) for block in blocks[:-1])
 
 
 def _has_paragraphs(lines: Sequence[str]) -> bool:

@@ -23,6 +23,20 @@ _VERDICT: Final = re.compile(
     """,
     re.VERBOSE,
 )
+# A sentence may state what the question asks: "This is not a classification task." A condition, a question, or a word
+# between ("probably", "not only") states nothing.
+_SUBJECT: Final = r"(?:(?:this|that|the)(?:\s(?:given|above|last))?\s(?:task|one|instruction)|this|that|it)"
+_STATEMENT: Final = re.compile(
+    rf"""(?:^|[\n.:!])[\s"'“‘(>-]{{0,6}}(?:(?:i\sthink|i(?:'d|\swould)\ssay)\s(?:that\s)?)?
+        (?:(?P<is_not>(?:{_SUBJECT}(?:'s|\sis)\s)?(?:definitely\s|clearly\s|really\s)?not\s|{_SUBJECT}\sisn't\s)
+          |{_SUBJECT}(?:'s|\sis)\s(?:definitely\s|clearly\s|indeed\s)?)
+        (?:really\s)?(?:an?\s)?(?:(?:binary|text|topic|sentiment|multi-?class)\s)?
+        classification(?:\s(?:task|problem|question)s?)?
+        (?=[^\w?]{{0,4}}\Z|[.!;\n]|,?\s(?:because|since|as)\b|(?(is_not)(?:,|\sbut\b)|(?!)))
+    """,
+    re.VERBOSE,
+)
+_MARKS: Final = re.compile(r"[*_`]+")
 _UNSURE: Final = re.compile(
     r"\b(?:not (?:sure|certain|clear)|unsure|uncertain|unclear|cannot|can't|depends|maybe|perhaps|not enough)\b"
     r"|不确定|不一定|不清楚|无法|可能|也许"
@@ -33,12 +47,16 @@ def yes_no(text: str) -> bool:
     """True for yes, False for no; the first plain verdict counts.
 
     Case, Markdown, labels, and what is said after the verdict do not matter: "Yes, it is …", "**No**", "Is it
-    classification? Yes", 是, 否, 不是.
+    classification? Yes", 是, 否, 不是. "This is not a classification task." is a no.
 
     Raises ParseError ``unknown_verdict`` when the answer is empty, unsure, names both, or says something else.
     """
     plain = _EITHER.sub("…", clean(text).replace("’", "'").strip().lower())
     verdict = _VERDICT.search(plain)
-    if not verdict or _UNSURE.search(plain[: verdict.start()]):
+    begins = verdict.start() if verdict else len(plain)
+    stated = {match["is_not"] is None for match in _STATEMENT.finditer(_MARKS.sub("", plain[:begins]))}
+    if verdict:
+        stated.add(verdict["yes"] is not None or verdict["shi"] is not None)
+    if len(stated) != 1 or _UNSURE.search(plain[:begins]):
         raise ParseError("unknown_verdict", "neither yes nor no")
-    return verdict["yes"] is not None or verdict["shi"] is not None
+    return stated.pop()

@@ -202,6 +202,12 @@ def test_the_shortest_output_wanted_holds_for_labels_too() -> None:
     assert OutputChecks().check(_task("Positive", label=True)) is None
 
 
+def test_an_output_that_only_declines_is_a_refusal() -> None:
+    """The sentences that count are tested with `parsing.is_refusal`; an apology somebody asked for is none."""
+    assert _reason(_task("I'm sorry, but I can't help with that.")) == "refusal"
+    assert _reason(_task("Dear Aylin, I'm sorry I can't come on Friday. The train was cancelled.")) is None
+
+
 SHOWN = "Fold the letter twice, write the street below the name, and put the stamp in the corner."
 
 
