@@ -82,7 +82,9 @@ def read(folder: Path) -> StageIdentity | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DamagedRun(f"{path}: cannot be read; the run's recipe is not known: {error}") from error
+        raise DamagedRun(
+            f"{path}: cannot be read, so the run's recipe is not known; put the file back, or start a run of its own"
+        ) from error
 
 
 def of_run(path: Path) -> list[StageIdentity]:

@@ -4,7 +4,8 @@ A prompt file is TOML front matter between two ``+++`` lines, then Jinja blocks:
 
     +++
     version = 1
-    stop = ["<task {{ demos|length + new_tasks + 1 }}>"]   # rendered with the same variables
+    stop = ["<task {{ demos|length + new_tasks + 1 }}>"]   # rendered with the same variables, and `rendering`;
+                                                           # one that comes out empty is left out
     opens = "task"                                         # the delimiter the completion rendering leaves open
     +++
     {% block completion %}…{% endblock %}      text for a model that continues it
@@ -73,7 +74,8 @@ class Prompt:
     def render(self, rendering: Rendering, **variables: Any) -> Rendered:
         """The prompt with its variables filled in. Raises `ConfigProblem` naming a missing one."""
         try:
-            stop = tuple(template.render(variables) for template in self.stop)
+            stops = (template.render(variables, rendering=rendering) for template in self.stop)
+            stop = tuple(text for text in stops if text)
             if rendering == "completion":
                 return Rendered(self._block("completion", variables), None, stop, self.opens)
             roles = [role for role in ("system", "user") if role in self.template.blocks]

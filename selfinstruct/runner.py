@@ -223,7 +223,8 @@ def _unreadable(run: StageRun) -> ConfigProblem | None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.items())
     return ConfigProblem(
         f"{run.stage.name}: none of the first {tally.unusable} answers could be read ({reasons});"
-        " can this model follow the prompt? 'selfinstruct show' prints a call's prompt and answer"
+        " can this model follow the prompt? 'selfinstruct show' prints a call's prompt and answer;"
+        f" a model that thinks aloud needs a larger {run.stage.name}.max_tokens"
     )
 
 

@@ -7,6 +7,7 @@ that is wrong is one `BadData` with file and line.
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import jsonlines
@@ -42,7 +43,7 @@ def _rows(path: Path, text: str) -> list[tuple[int, object]]:
             with jsonlines.Reader([line]) as reader:
                 rows.append((number, reader.read()))
         except jsonlines.InvalidLineError as error:
-            reason = str(error).partition(" (line ")[0]
+            reason = re.sub(r":? (?:line|\(line) \d+.*", "", str(error))  # its "line 1" is not the file's
             raise BadData(f"{path}:{number}: not a JSON object: {reason}; mend or drop the line") from error
     return rows
 

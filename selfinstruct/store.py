@@ -14,8 +14,9 @@ import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar, overload
+from typing import Generic, TypeVar, overload
 
 import orjson
 
@@ -316,15 +317,20 @@ def read_manifest(folder: Path) -> Manifest | None:
 def lines_of(folder: Path, prefix: str) -> Iterator[bytes]:
     """The lines of the committed shards (``prefix`` "shard") or rejects ("rejects") of a stage, in order.
 
-    Raises `DamagedRun` for a file that the manifest names and that is not there.
+    Raises `DamagedRun` for a file that the manifest names and that is not there, or not as it was written.
     """
     manifest = read_manifest(folder)
     for shard in manifest.shards if manifest else ():
-        with _opened(folder / f"{prefix}-{shard.number}.jsonl") as file:
+        path = folder / f"{prefix}-{shard.number}.jsonl"
+        written = shard.sha256 if prefix == "shard" else shard.rejects_sha256
+        with _opened(path) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != written:
+                raise DamagedRun(f"{path}: is not as its manifest says; run again to derive it anew")
+            file.seek(0)
             yield from file
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedReader:
     try:
         return path.open("rb")
     except OSError as error:

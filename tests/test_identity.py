@@ -248,7 +248,7 @@ def test_a_stage_that_never_started_has_no_identity(tmp_path: Path) -> None:
 def test_a_stage_json_that_cannot_be_read_is_damage(tmp_path: Path, content: bytes) -> None:
     """To guess the settings would mix two kinds of records."""
     (tmp_path / "stage.json").write_bytes(content)
-    with pytest.raises(DamagedRun, match=r"stage\.json: cannot be read; the run's recipe is not known"):
+    with pytest.raises(DamagedRun, match=r"stage\.json: cannot be read, so the run's recipe is not known"):
         identity.read(tmp_path)
 
 

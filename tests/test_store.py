@@ -566,6 +566,10 @@ def test_the_lines_of_a_stage_are_those_its_manifest_names(folder: Path) -> None
     (folder / "shard-2.jsonl").unlink()
     with pytest.raises(DamagedRun, match=r"shard-2\.jsonl: cannot be read"):
         list(lines_of(folder, "shard"))
+    edited = folder / "rejects-0.jsonl"
+    edited.write_bytes(edited.read_bytes().replace(b"too_similar", b"too_familiar", 1))
+    with pytest.raises(DamagedRun, match=r"rejects-0\.jsonl: is not as its manifest says"):
+        list(lines_of(folder, "rejects"))
 
 
 # --- counts ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from selfinstruct.schema import TaskInstance
 
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_PIECE = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _LIST_MARK = re.compile(r"(?m)^\s*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
 _CODE_SIGN = re.compile(r"[][(){}<>=\\|_]")
 _EMPTY_FENCE = re.compile(r"```(?:\S+\n)?\s*```")
@@ -104,8 +105,9 @@ class OutputChecks:
             phrase = text[matches[stretch.start].start() : matches[stretch.start + stretch.period].start()]
             if _evident_loop(stretch, phrase, len(words)):
                 return Drop("ngram_loop", f"{stretch.length // stretch.period} times: {' '.join(phrase.split())}")
-        if self.max_ngram_repeats is not None and len(words) >= GRAM:
-            gram, count = Counter(_grams(words, GRAM)).most_common(1)[0]
+        pieces = _PIECE.findall(text)  # finer than words, so that "that's" and "that is" do not hide a repeat
+        if self.max_ngram_repeats is not None and len(pieces) >= GRAM:
+            gram, count = Counter(_grams(pieces, GRAM)).most_common(1)[0]
             if count > self.max_ngram_repeats:
                 return Drop("ngram_loop", f"{count} times: {' '.join(gram)}")
         return None

@@ -13,14 +13,15 @@ from selfinstruct.schema import Completion, Request
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0  # seconds; the official client's numbers
 LONGEST_WISH = 60.0  # seconds a server may ask us to wait; for more, give up: the run can be started again
-PAID_ATTEMPTS = 2  # a lost or unusable answer may have been billed: one more try, not four
+PAID_ATTEMPTS = 2  # a lost or unusable answer was probably billed: one more try, not four
 
 
 class Retrying:
-    """A model that tries again when that is free, and once more when it may cost.
+    """A model that tries again when that is free, and once more when it probably cost.
 
-    ``attempts`` counts the first try, for errors that surely cost nothing (`NotSent`, `Rejected`); `MaybeExecuted` and
-    `UnusableResponse` share `PAID_ATTEMPTS`. Other errors pass at once. The last error is raised with the number of
+    ``attempts`` counts the first try, for requests that were not sent or that the server answered with an error of its
+    own (429, any 5xx); an answer that was lost on the way, and a 200 that is no completion, share `PAID_ATTEMPTS`.
+    Other errors pass at once. The last error is raised with the number of
     attempts in its message. ``sleep`` and ``rng`` are the clock and the jitter.
     """
 
@@ -44,7 +45,7 @@ class Retrying:
             try:
                 return await self._inner.complete(request)
             except (NotSent, Rejected, MaybeExecuted, UnusableResponse) as error:
-                costly = isinstance(error, MaybeExecuted | UnusableResponse)
+                costly = isinstance(error, MaybeExecuted | UnusableResponse) and (error.status or 200) < 400
                 failures[costly] += 1
                 spent = failures[costly] >= (PAID_ATTEMPTS if costly else self._attempts)
                 if spent or (error.retry_after or 0) > LONGEST_WISH:
@@ -56,8 +57,9 @@ class Retrying:
         await self._inner.aclose()
 
     def _wait(self, failures: int, wish: float | None) -> float:
-        """The server's wish and a random part, up to twice as long each time: who waits together returns apart."""
-        return (wish or 0.0) + self._rng.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1)))
+        """The server's wish and a part that doubles each time, half of it random: who waits together returns apart."""
+        longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (failures - 1))
+        return (wish or 0.0) + self._rng.uniform(longest / 2, longest)
 
 
 def _counted(error: ModelError, attempts: int) -> ModelError:
