@@ -101,7 +101,9 @@ def generate(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as lag=8.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option(help="Print a rendered prompt and the planned calls; call nobody.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print a rendered prompt and the planned calls; call nobody.")
+    ] = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
