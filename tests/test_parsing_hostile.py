@@ -16,6 +16,8 @@ REPEATED = [
     *("```x\n", "a ```x\n", "<task ", "<task 1>", "here are tasks "),
     *("Example 1\n", "Example: a\n", "input: ", "Output:\n", "input: a output: b ", "<input><output>"),
     *("\n<", "yes or "),
+    *("[1] a\n", "a) b\n", "9. <task 9> a\n", "9. <", "**<input>**\n", "# Answers\n", "1. Instruction: a\nInput: b\n"),
+    *("thanks for ", "<label>\na\n<input>\nb\n\n"),
 ]
 ALONE = [
     "task" + " " * SIZE,

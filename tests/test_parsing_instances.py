@@ -60,6 +60,31 @@ def test_our_tags_delimit_with_or_without_closing_tags(form: str) -> None:
     assert generated(f"```\n{answer}\n```") == TWO
 
 
+@pytest.mark.parametrize("mark", ["**", "`", "_", "***"])
+def test_our_tags_may_stand_in_bold_or_backticks_on_lines_of_their_own(mark: str) -> None:
+    """Where no plain tag stands; beside plain ones, or without an output, a dressed tag is text."""
+    form = "<example {n}>\n<input>\n{i}\n<output>\n{o}\n".replace("<", mark + "<").replace(">", ">" + mark)
+    answer = "\n".join(form.format(n=n, i=i, o=o) for n, (i, o) in enumerate(TWO, 1))
+    assert generated(answer) == generated(answer, opened="example") == TWO
+    assert labelled(answer.replace("output", "label")) == TWO
+    assert generated(f"<output>\nUse\n{mark}<input>{mark}\nhere.") == [("", f"Use\n{mark}<input>{mark}\nhere.")]
+    assert generated(f"Output: Use\n{mark}<input>{mark}\nhere.") == [("", f"Use\n{mark}<input>{mark}\nhere.")]
+
+
+@pytest.mark.parametrize(
+    "echo", ["<task>\nConvert.\n", "<task 1> Convert.\n\n", "<task>\nConvert.\n</task>\n<examples>\n"]
+)
+@pytest.mark.parametrize("mark", ["", "**"])
+def test_a_task_repeated_before_the_first_example_is_dropped(echo: str, mark: str) -> None:
+    """An echo of the instruction is no part of the first input."""
+    answer = "".join(
+        f"{mark}<example {n}>{mark}\n{mark}<input>{mark}\n{i}\n{mark}<output>{mark}\n{o}\n"
+        for n, (i, o) in enumerate(TWO, 1)
+    )
+    assert generated(echo + answer) == TWO
+    assert labelled((echo + answer).replace("output", "label")) == TWO
+
+
 def test_a_task_without_input_has_outputs_only() -> None:
     """An example without an input tag has an empty input."""
     assert generated("<example 1>\n<output>\nrain\n<example 2>\n<output>\nsnow") == [("", "rain"), ("", "snow")]
@@ -379,6 +404,33 @@ def test_labels_and_inputs_are_paired_in_either_order(form: str) -> None:
 def test_named_fields_around_labels_are_inputs(answer: str, pairs: Pairs) -> None:
     """What follows a label line is its input, unless the answer plainly puts inputs first."""
     assert labelled(answer) == pairs
+
+
+@pytest.mark.parametrize(
+    "parting",
+    ["These cover both labels.", "Both classes appear above.", "I hope this helps!", "Let me know what you think."],
+)
+@pytest.mark.parametrize("form", ["<label>\n{o}\n<input>\n{i}\n", "Class label: {o}\n{i}\n"])
+def test_a_parting_paragraph_is_not_in_the_last_input(parting: str, form: str) -> None:
+    """Behind inputs of one paragraph; it also shows that the last example is whole."""
+    pairs = [("It shines.", "good"), ("It pours.", "bad")]
+    answer = "".join(form.format(i=i, o=o) for i, o in pairs) + f"\n{parting}"
+    assert labelled(answer) == pairs
+    assert [p.cut for p in classification_instances(answer, truncated=True)] == [False, False]
+
+
+@pytest.mark.parametrize("parting", ["These cover both labels.", "It rained."])
+def test_a_last_paragraph_stays_where_inputs_have_paragraphs_or_are_closed(parting: str) -> None:
+    """Or where it does not speak of the examples, or there is only one."""
+    first, last = "<label>\ngood\n<input>\nSun.\n", f"<label>\nbad\n<input>\nRain.\n\n{parting}"
+    glued = (f"Rain.\n\n{parting}", "bad")
+    assert labelled(last) == [glued]
+    assert labelled(f"{first}\nWarm.\n{last}") == [("Sun.\n\nWarm.", "good"), glued]
+    assert labelled(f"{first}{last}\n</input>") == [("Sun.", "good"), glued]
+    assert labelled(f"{first}<label>\nbad\n<input>\nRain.\n\nIt fell.") == [
+        ("Sun.", "good"),
+        ("Rain.\n\nIt fell.", "bad"),
+    ]
 
 
 def test_a_prompt_that_opened_the_label_is_continued() -> None:

@@ -134,6 +134,22 @@ def test_a_tag_cut_behind_a_phrase_is_one_when_half_its_name_is_there() -> None:
     assert texts("<task 9> Explain the tag <task>") == ["Explain the tag <task>"]
 
 
+@pytest.mark.parametrize(
+    "mark", ["{n}. <task {n}>", "{n}) <task {n}>", "- <task {n}>", "**<task {n}>**", "{n}. **<task {n}>**"]
+)
+def test_a_list_mark_before_our_tag_belongs_to_no_task(mark: str) -> None:
+    """A model that numbers the tags as well says the number twice, and neither is text."""
+    answer = "\n".join(f"{mark.format(n=n)} {t}" for n, t in enumerate(THREE, 9))
+    assert chat(answer) == texts(answer) == THREE
+
+
+@pytest.mark.parametrize("begun", ["11. <tas", "11. <task 1", "11.", "- <"])
+def test_a_list_mark_before_a_begun_tag_is_no_text(begun: str) -> None:
+    """The token limit fell between the number and the end of its tag; the task before is whole."""
+    answer = f"{POEM}\n10. <task 10> {FISH}\n{begun}"
+    assert task_list(answer, truncated=True) == [ListItem(POEM), ListItem(FISH)]
+
+
 # --- marks that models write ----------------------------------------------------------------------------------------
 
 MARKS = [
@@ -187,6 +203,50 @@ def test_bulleted_and_labelled_items_are_found(mark: str) -> None:
     assert chat(listed) == THREE
     assert texts(f"Here are the tasks:\n{listed}") == THREE
     assert chat(mark.format(t=POEM)) == [POEM]
+
+
+@pytest.mark.parametrize(
+    "mark", ["[{n}] {t}", "**[{n}]** {t}", "[Task {n}] {t}", "<task_{n}> {t}", "<task_{n}>{t}</task_{n}>"]
+)
+@pytest.mark.parametrize("first", [1, 9])
+def test_rare_marks_count_items_where_they_run_on(mark: str, first: int) -> None:
+    """Three in order, or two behind the item that the prompt began, are a list and never one glued task."""
+    lines = [mark.format(n=n, t=t) for n, t in enumerate(THREE, first)]
+    assert chat("\n".join(lines)) == texts("\n".join(lines)) == THREE
+    assert chat("Sure! Here are three tasks:\n\n" + "\n\n".join(lines) + "\n\nEnjoy!") == THREE
+    if first > 1:
+        assert texts("\n".join([POEM, *lines[1:]])) == THREE
+        assert texts("\n".join(lines[:2])) == THREE[:2]
+
+
+def test_letters_count_items_from_the_first_or_behind_the_one_that_the_prompt_began() -> None:
+    """Three of them; in the middle of the alphabet, or in capitals, they are choices."""
+    assert chat(f"a) {POEM}\nb) {FISH}\nc) {SUM}") == THREE
+    assert texts(f"{POEM}\nb) {FISH}\nc) {SUM}") == THREE
+    assert texts("Pick rain or\nc) snow\nd) hail\ne) fog") == ["Pick rain or c) snow d) hail e) fog"]
+    assert texts("A) rain\nB) snow\nC) hail") == ["A) rain B) snow C) hail"]
+
+
+def test_rare_marks_below_a_text_or_out_of_order_belong_to_the_text() -> None:
+    """Choices, sources and marks inside a plain list count no items."""
+    assert texts("Which is a fruit?\na) pear\nb) chair\nc) stone") == ["Which is a fruit? a) pear b) chair c) stone"]
+    assert texts("Compare:\n[1] rain\n[2] snow\n[3] hail") == ["Compare: [1] rain [2] snow [3] hail"]
+    assert texts("a) rain\nb) snow\nc) hail\n10. Sing.\n11. Hum.") == ["a) rain b) snow c) hail", "Sing.", "Hum."]
+    assert texts("1. Pick:\n[7] rain\n[8] snow\n[9] hail\n2. Sing.") == ["Pick: [7] rain [8] snow [9] hail", "Sing."]
+    assert texts("[4] rain\n[2] snow\n[9] hail") == ["[4] rain [2] snow [9] hail"]
+
+
+def test_steps_and_bullets_below_rare_marks_stay_with_their_item() -> None:
+    """A bracketed number counts the items, the plain numbers below it do not."""
+    answer = "[9] Sing:\n1. low\n2. high\n[10] Draw:\n- a cat\n[11] Hum."
+    assert texts(answer) == ["Sing: 1. low 2. high", "Draw: - a cat", "Hum."]
+
+
+@pytest.mark.parametrize("begun", ["[", "[1", "[12]", "[task 1"])
+def test_a_rare_mark_cut_in_its_middle_is_no_text(begun: str) -> None:
+    """The item before it is whole."""
+    items = [item.text for item in task_list(f"[9] Sing.\n[10] Hum.\n[11] Draw.\n{begun}", truncated=True)]
+    assert items == ["Sing.", "Hum.", "Draw."]
 
 
 def test_a_slipping_margin_is_no_nesting_when_the_numbers_run_on() -> None:
@@ -424,6 +484,35 @@ def test_a_section_of_answers_behind_the_list_is_not_read(header: str) -> None:
     assert chat(answer) == ["Sing.", "Dance."]
 
 
+@pytest.mark.parametrize("heading", ["# Answers", "## Solutions", "### Sample answers", "**Answer Key**"])
+@pytest.mark.parametrize("mark", ["{n}. {t}", "<task {n}> {t}"])
+def test_a_heading_over_answers_ends_the_list(heading: str, mark: str) -> None:
+    """Nothing behind it belongs to the last task, counted or not, and the last task is whole."""
+    listed = "\n".join(mark.format(n=n, t=t) for n, t in enumerate(["Read:\n\nIt rained.", SUM], 1))
+    whole = [ListItem("Read: It rained."), ListItem(SUM)]
+    assert task_list(f"{listed}\n\n{heading}\n\n1. wet\n2. 42", truncated=True, continues=False) == whole
+    assert task_list(f"{listed}\n{heading}\nIt is 4", truncated=True, continues=False) == whole
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{n}. Instruction: {t}\nInput: 4 and 2\nOutput: 6\n",
+        "**Instruction:** {t}\n**Input:** 4 and 2\n**Output:** 6\n",
+        "{n}. **Instruction**: {t}\n   - **Input:** 4 and 2\n   - **Output:** 6",
+        "{n}. Instruction: {t}\n   Input 1: none",
+    ],
+)
+def test_an_input_below_a_labelled_instruction_is_cut_with_its_output(form: str) -> None:
+    """Where "Instruction:" labels the task, "Input:" opens an example of it."""
+    assert chat("\n".join(form.format(n=n, t=t) for n, t in enumerate(THREE, 1))) == THREE
+
+
+def test_an_input_below_a_task_without_that_label_is_its_own() -> None:
+    """The task says what to work on."""
+    assert texts("9. Translate.\nInput: rain\n10. Sing.") == ["Translate. Input: rain", "Sing."]
+
+
 def test_a_task_solved_on_the_spot_is_read_without_its_answer() -> None:
     """Whether the answer is a line or a numbered list, the next task is found and the answer is not glued to it."""
     assert chat("9. Name a fish.\nAnswer: trout\n10. Add 2 and 3.\n**Output:** 5") == ["Name a fish.", "Add 2 and 3."]
@@ -489,6 +578,17 @@ def test_plain_lines_are_tasks_when_each_is_a_sentence() -> None:
     assert texts(" Answer the mail.\n\nDear Ann,\nit rained.") == ["Answer the mail. Dear Ann, it rained."]
     assert texts(" Sort the words.\npear fig plum") == ["Sort the words. pear fig plum"]
     assert chat(f"Sure!\n{POEM}\nI hope this helps.") == [POEM]
+
+
+def test_a_polite_refusal_is_no_task() -> None:
+    """Thanks before the refusal make no task of it; thanks in a task do."""
+    for answer in [
+        "I appreciate the question, but I'm not able to help with that.",
+        "Thank you for asking, but I cannot do it.",
+    ]:
+        with pytest.raises(ParseError, match="no_list"):
+            chat(answer)
+    assert chat("Thank you for the tea in three languages.") == ["Thank you for the tea in three languages."]
 
 
 @pytest.mark.parametrize(

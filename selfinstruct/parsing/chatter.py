@@ -34,7 +34,9 @@ _ECHO: Final = re.compile(
 )
 _APOLOGISES: Final = re.compile(
     r"i(?:'m| am) (?:really |very |so )?sorry|sorry\b|i apologi[sz]e|i (?:cannot|can't|won't)\b"
-    r"|i(?:'m| am) (?:unable|not able)\b|unfortunately, i\b|as an ai\b.{0,60}\bi\b|the next task\b"
+    r"|i(?:'m| am) (?:unable|not able)\b|(?:i appreciate|thank you for|thanks for)\b[^.!?]{0,80}\bbut "
+    r"i(?: cannot| can't| won't|(?:'m| am) (?:unable|not able))\b|unfortunately, i\b"
+    r"|as an ai\b.{0,60}\bi\b|the next task\b"
     r"|(?:很|非常)?抱歉|对不起|作为.{0,6}(?:ai|人工智能)"
 )
 _LEAVES: Final = re.compile(
@@ -47,6 +49,10 @@ _LEAVES: Final = re.compile(
     r"|i(?:'ve| have)? tried to (?:vary|mix|cover|include)\b|these (?:cover|span|vary)\b"
     r"|all of (?:them|these) can be\b.{0,80}\bmodel\b"
     r"|希望(?:这|以上|能|对)|如果(?:你|您)(?:需要|还|想|有)|如(?:有|需)|请注意|注意\s?[：:]|以上(?:是|就是|任务|指令)|这些任务|祝(?:你|您)"
+)
+_SPEAKS_OF_EXAMPLES: Final = re.compile(
+    r"(?:these|those|both|all|each|every|the (?:above|examples|labels|inputs)|this|i(?:'ve| have)?)\b"
+    r".{0,120}\b(?:labels|classes|categories|examples|instances|inputs)\b|(?:以上|这些).{0,60}(?:标签|类别|示例|样例|例子)"
 )
 _OFFERS_EXAMPLES: Final = re.compile(
     r"(?:(?:please )?(?:let me know|feel free)|would you like|do you want|(?:i )?hope (?:this|these|the)|if you)\b"
@@ -88,3 +94,8 @@ def is_closing(line: str) -> bool:
 def is_closing_examples(line: str) -> bool:
     """True for a line that takes leave from examples in so many words ("Let me know if you want more examples!")."""
     return _OFFERS_EXAMPLES.match(_plain(line)) is not None
+
+
+def speaks_of_examples(line: str) -> bool:
+    """True for a line that takes leave, or that speaks of the examples above it ("These cover both labels.")."""
+    return is_closing(line) or _SPEAKS_OF_EXAMPLES.match(_plain(line)) is not None

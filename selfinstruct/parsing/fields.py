@@ -36,6 +36,10 @@ _LIST_END: Final = re.compile(r"(?im:^)[^\S\n]*</?(?:examples|tasks?)\b[^<>\n]{0
 _LONE_TAG: Final = re.compile(
     rf"{_LIST_END.pattern}|(?im:^)[^\S\n]*(?:{_OPENING}|</(?:example|input|output)\s?>)[^\S\n]*(?m:$)", re.IGNORECASE
 )
+_DRESSED: Final = re.compile(
+    rf"(?m:^)[^\S\n]{{0,8}}[*_`]{{1,3}}({_OPENING}|{_CLOSING}|</?tasks?\s?>)[*_`]{{1,3}}[^\S\n]{{0,8}}(?m:$)",
+    re.IGNORECASE,
+)
 _BEGUN_TAG: Final = re.compile(r"(?m:^)[^\S\n]{0,8}<[/a-z]{0,8}(?:(?<=example)[^<>\n]{0,6})?\Z", re.IGNORECASE)
 # Inside a line "<input>" can be an answer about HTML; behind the end of a sentence, or half written, it cannot.
 _DANGLING_TAG: Final = re.compile(
@@ -92,6 +96,11 @@ def tagged_fields(text: str, kinds: Mapping[str, Kind]) -> list[Field]:
         inner, after = split_closed(text[tag.end() : following.start() if following else None], _name(tag))
         fields.append(Field(kinds[_name(tag)], inner.lstrip(" \t"), after=after, tagged=True))
     return fields
+
+
+def undressed(text: str) -> str:
+    """The text with our tags freed from bold marks and backticks, where such a tag has its line to itself."""
+    return _DRESSED.sub(r"\1", text)
 
 
 def _name(tag: re.Match[str]) -> str:

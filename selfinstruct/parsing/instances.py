@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from selfinstruct.errors import ParseError
-from selfinstruct.parsing.chatter import is_closing_examples, is_greeting
+from selfinstruct.parsing.chatter import is_closing_examples, is_greeting, speaks_of_examples
 from selfinstruct.parsing.fields import (
     Field,
     Kind,
@@ -24,6 +24,7 @@ from selfinstruct.parsing.fields import (
     names,
     split_closed,
     tagged_fields,
+    undressed,
     without_begun_tag,
     without_tags,
 )
@@ -78,8 +79,11 @@ def classification_instances(text: str, *, truncated: bool, opened: Opened | Non
     A label is one line: what follows it is the input. An answer that plainly writes inputs first is read so.
     """
     fields, finished = _fields(text, _CLASSIFICATION_TAGS, _CLASSIFICATION, opened)
-    read = _label_last if _puts_inputs_first(fields, truncated) else _label_first
-    return read(fields).all(cut=truncated and not finished)
+    cut = truncated and not finished
+    if _puts_inputs_first(fields, truncated):
+        return _label_last(fields).all(cut=cut)
+    examples = _label_first(fields).all(cut=cut)
+    return examples if fields[-1].kind == "input" and fields[-1].after is not None else _without_parting(examples)
 
 
 def _fields(
@@ -89,7 +93,7 @@ def _fields(
     text = unwrap(clean(text))
     complete = _without_farewell(without_begun_tag(text))
     complete = before_next_task(complete) if opened else complete
-    before, *fields = tagged_fields(complete, tags) or labelled_fields(complete, layout)
+    before, *fields = _tagged(complete, tags) or labelled_fields(complete, layout)
     if opened:
         inner, after = split_closed(before.text, opened)
         begun = Field(_CLASSIFICATION_TAGS[opened], inner.lstrip(" \t"), after=after, tagged=True)
@@ -103,6 +107,14 @@ def _fields(
     last = fields[-1]
     finished = complete != text or last.after is not None or without_tags(last.text) != last.text
     return [_without_our_tags(field) for field in fields], finished
+
+
+def _tagged(text: str, tags: Mapping[str, Kind]) -> list[Field]:
+    """The fields between our tags; between tags in bold or backticks where no plain one stands."""
+    if fields := tagged_fields(text, tags):
+        return fields
+    fields = tagged_fields(undressed(text), tags)
+    return fields if any(field.kind == "output" for field in fields) else []
 
 
 def _without_our_tags(field: Field) -> Field:
@@ -121,6 +133,15 @@ def _without_farewell(text: str) -> str:
     """The text without a last line, set apart, that takes leave and speaks of the examples, as no output does."""
     above, _, last = text.rstrip().rpartition("\n\n")
     return above if "\n" not in last and is_closing_examples(last) else text
+
+
+def _without_parting(examples: list[Parsed]) -> list[Parsed]:
+    """The examples without a last paragraph of the last input that speaks of them, where no other has paragraphs."""
+    above, _, last = examples[-1].input.rpartition("\n\n")
+    paragraphs = len(examples) == 1 or any("\n\n" in example.input for example in examples[:-1])
+    if paragraphs or not above.strip() or not speaks_of_examples(last):
+        return examples
+    return [*examples[:-1], replace(examples[-1], input=trim(above), cut=False)]
 
 
 # --- from fields to examples ----------------------------------------------------------------------------------------

@@ -44,6 +44,14 @@ _NUMBERED: Final = re.compile(
 _BULLET: Final = re.compile(r"[-*+•‣◦·●▪–—]\s+(?:\[[ xX]?\]\s+)?")
 _LABEL: Final = re.compile(r"[*_#]{0,6}\s?(?:task|instruction|任务|指令)\s?[*_]{0,3}[:：][*_]{0,3}\s*", re.IGNORECASE)
 _INLINE: Final = re.compile(r"(?:(?<=\s)|(?<=[。！？；]))[(*]{0,3}(\d{1,3})[.)、][*)]{0,2}(?=\s|[^\x00-\x7f])\s*")
+# Ways to count that may be text as well, so that only a run of them counts: [9] [task 9] <task_9> a)
+_RUNS: Final = (
+    re.compile(r"\s{0,8}[*_`]{0,3}\[(?:task\s?#?)?(\d{1,3})\][*_`]{0,3}(?!\()[:.]?\s*", re.IGNORECASE),
+    re.compile(r"\s{0,8}[*_`]{0,3}<task_(\d{1,3})>[*_`]{0,3}\s*", re.IGNORECASE),
+)
+_LETTERS: Final = re.compile(r"\s{0,8}([a-z])\)\s{1,4}")
+_BEGUN_RUN: Final = re.compile(r"\s{0,8}\[(?:task\s?#?)?(\d{0,3})", re.IGNORECASE)
+_SHORTEST_RUN: Final = 3  # items, the one that the prompt began included
 _SENTENCE_END: Final = frozenset(".!?:;。！？：；…\"'”’)*")
 _ABBREVIATIONS: Final = frozenset("no nr vol ch chap fig sec eq p pp art vs approx ca e.g i.e cf step part".split())
 
@@ -80,6 +88,31 @@ def find_markers(lines: Sequence[str], fenced: Sequence[bool]) -> list[Marker]:
         elif bullet := _BULLET.match(text):
             found.append(Marker(position, "bullet", text[bullet.end() :], indent(line), style=text[0]))
     return found
+
+
+def spelled_out(lines: Sequence[str], fenced: Sequence[bool]) -> list[str]:
+    """The lines with rare marks ("[9]", "<task_9>", "a)") in plain words ("Task 9:"), where they count the items.
+
+    That is a run without gap or repeat, before any plain mark, of three items with the one that the prompt began. From
+    1 on below other text they count what belongs to that text: sources, choices.
+    """
+    first = next((at for at, line in enumerate(lines) if line.strip() and not is_opening(line)), 0)
+    for pattern in (*_RUNS, _LETTERS):
+        found = {at: match for at, line in enumerate(lines) if not fenced[at] and (match := pattern.match(line))}
+        numbers = [int(match[1]) if match[1].isdigit() else ord(match[1]) - 96 for match in found.values()]
+        if len(numbers) < 2 or any(later != number + 1 for number, later in pairwise(numbers)):
+            continue
+        if pattern is _LETTERS and numbers[0] > 2:
+            continue  # choices of which the first are written otherwise
+        start = next(iter(found))
+        reach = len(lines) if pattern is _LETTERS else start
+        alone = not find_markers(lines[:reach], fenced[:reach]) and not (first < start and numbers[0] == 1)
+        if alone and len(numbers) + (numbers[0] > 1) >= _SHORTEST_RUN:
+            words = {at: f"Task {n}: {lines[at][found[at].end() :]}" for at, n in zip(found, numbers, strict=True)}
+            if begun := _BEGUN_RUN.fullmatch(lines[-1]):
+                words[len(lines) - 1] = f"Task {begun[1]}"
+            return [words.get(at, line) for at, line in enumerate(lines)]
+    return list(lines)
 
 
 def split_lines(lines: Sequence[str], fenced: Sequence[bool]) -> list[str]:

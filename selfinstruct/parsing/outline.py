@@ -17,6 +17,15 @@ _ANSWER: Final = re.compile(
     r"|(?:参考)?(?:答案|输出|回答|解答)\s?[:：]",
     re.IGNORECASE,
 )
+# In the plural, for "# Output" may be a comment in code without a fence.
+_ANSWERS: Final = re.compile(
+    r"(?:(?:expected|sample|example|model|correct|suggested) )?(?:answers|outputs|solutions|responses|answer key)"
+    r"|(?:参考)?(?:答案|解答)",
+    re.IGNORECASE,
+)
+_INPUT: Final = re.compile(
+    r"(?:[-*+•]\s)?[*_`]{0,3}(?:(?:sample|example) )?inputs?(?: \d{1,3})?[*_]{0,3}\s?[:：]|输入\s?[:：]", re.IGNORECASE
+)
 _UNFINISHED: Final = re.compile(
     r"\b(?:a|about|and|any|are|at|by|equals?|first|for|from|in|is|last|least|most|of|on|or|over|than|the|to|top|under"
     r"|until|with)\Z",
@@ -25,8 +34,18 @@ _UNFINISHED: Final = re.compile(
 
 
 def answer_label(line: str) -> re.Match[str] | None:
-    """The words that open an answer ("Answer: …", "**Output:**"), which is never part of a task."""
-    return _ANSWER.match(bare(line))
+    """The words that open an answer ("Answer: …", "**Output:**", "## Answers"), which is never part of a task."""
+    return _ANSWER.match(bare(line)) or (_ANSWERS.fullmatch(bare(line)) if heads_answers(line) else None)
+
+
+def heads_answers(line: str) -> bool:
+    """True for a heading, in Markdown, over the answers to the whole list ("## Solutions")."""
+    return line.lstrip().startswith(("#", "**")) and _ANSWERS.fullmatch(bare(line)) is not None
+
+
+def input_label(line: str) -> bool:
+    """True for a line that opens an example's input ("Input: …"), which is no part of what "Instruction:" labels."""
+    return _INPUT.match(bare(line)) is not None
 
 
 def promises_more(lines: Sequence[str], end: int) -> bool:

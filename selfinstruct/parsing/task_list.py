@@ -17,17 +17,24 @@ from typing import Final, NamedTuple
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.chatter import is_apology, is_closing, is_echo, is_opening
 from selfinstruct.parsing.item_text import item_text
-from selfinstruct.parsing.markers import Marker, numbered, split_lines
+from selfinstruct.parsing.markers import Marker, numbered, spelled_out, split_lines
 from selfinstruct.parsing.markup import bare, clean, fences, in_fence, is_rule, trim, unwrap
-from selfinstruct.parsing.outline import answer_label, outer_markers, promises_more
+from selfinstruct.parsing.outline import answer_label, heads_answers, input_label, outer_markers, promises_more
 
 # At a line's start the number may be missing; elsewhere it may not: "<task>" can be a placeholder inside a task.
 _TAG: Final = re.compile(
     r"(?P<opens>(?m:^)[^\S\n]{0,8}<task\s{0,2}>"
     r"|(?P<marks>[*_`]{1,3})?<task\b[^<>\n\d]{0,12}(?P<number>\d{1,4})[^<>\n\d]{0,4}>(?(marks)[*_`]{0,3}))"
-    r"|(?P<ends></tasks\s?>)|</task\b[^<>\n]{0,12}>|(?m:^)[^\S\n]{0,8}<tasks>",
+    r"|(?P<ends></tasks\s?>)|</task(?:\b|_)[^<>\n]{0,12}>|(?m:^)[^\S\n]{0,8}<tasks>",
     re.IGNORECASE,
 )
+# A list mark before a tag says the same twice: "9. <task 9> …", "- **<task 9>** …".
+_MARKED_TAG: Final = re.compile(
+    r"(?m:^)[^\S\n]{0,8}(?:[-*+•>]|#{1,6}|\d{1,3}[.)])[^\S\n]{1,4}"
+    r"(?=[*_`]{0,3}<(?:task[\s#]{1,2}\d{1,4}[^<>\n\d]{0,4}>|(?:t(?:a(?:s(?:k[\s#]{0,2}\d{0,4})?)?)?)?\Z))",
+    re.IGNORECASE,
+)
+_BEGUN_MARKED_TAG: Final = re.compile(r"(?<=\n)[^\S\n]{0,8}(?:[-*+•>]|#{1,6}|\d{1,3}[.)]?)\Z")
 # At a line's start or behind a sentence one "<" is enough; elsewhere half the word, since "x <t" may be a formula.
 _BEGUN_TAG: Final = re.compile(
     r"(?m:^)[^\S\n]{0,8}<(?:/?t(?:a(?:s(?:k(?:s?[^<>\n]{0,12})?)?)?)?)?\Z"
@@ -37,6 +44,7 @@ _BEGUN_TAG: Final = re.compile(
 )
 _BEGUN_MARKER: Final = re.compile(r"(?:[#*•(-]{1,6}\s{0,2})?(?:task\s{0,2})?(\d{1,3})?\s?[-–—]?", re.IGNORECASE)
 _BEGUN_INLINE: Final = re.compile(r"(?<=[.!?。！？])\s{0,4}(\d{1,3})\.?\Z")
+_INSTRUCTION: Final = re.compile(r"[*_#\s]{0,6}(?:instruction|指令)[*_]{0,3}\s?[:：]", re.IGNORECASE)
 _DETAIL: Final = re.compile(r"\s*[-*+•]\s")
 _STARTS_SENTENCE: Final = re.compile(r"[\"'“‘(]?[^a-z\W]")
 _ENDS_SENTENCE: Final = re.compile(r"[.?!。？！][\"'”’)]{0,2}\Z")
@@ -51,10 +59,11 @@ class ListItem:
 
 
 class _Block(NamedTuple):
-    """The lines of one item; ``titled`` when the first is a heading."""
+    """The lines of one item; ``titled`` when the first is a heading, ``labelled`` when "Instruction:" opens it."""
 
     lines: list[str]
     titled: bool = False
+    labelled: bool = False
 
 
 class _Reading(NamedTuple):
@@ -74,9 +83,9 @@ def task_list(text: str, *, truncated: bool, continues: bool = True) -> list[Lis
 
     Raises ParseError ``no_list`` when the answer holds no task.
     """
-    text = _without_repeated_tag(unwrap(clean(text)))
-    text = text.rstrip()
-    begun = _BEGUN_TAG.search(text)
+    text, marked = _MARKED_TAG.subn("", unwrap(clean(text)).rstrip())
+    text = _without_repeated_tag(text)
+    begun = _BEGUN_TAG.search(text) or (_BEGUN_MARKED_TAG.search(text) if marked else None)
     text, ended = _list_only(text[: begun.start()] if begun else text)
     tagged = any(tag["opens"] for tag in _TAG.finditer(text))
     blocks, finished = _tagged(text, continues) if tagged else _listed(_TAG.sub("\n", text), continues)
@@ -127,7 +136,8 @@ def _listed(text: str, continues: bool) -> _Reading:
     lines, begun_marker = _without_begun_marker(_split(text), continues)
     outer = outer_markers(lines, in_fence(lines), continues=continues)
     blocks = _marked(lines, outer, continues) if outer else _unmarked(lines, continues)
-    asked = [_Block(_before_answer(block.lines), block.titled) for block in blocks]
+    labelled = any(block.labelled for block in blocks)
+    asked = [_Block(_before_answer(block.lines, labelled), block.titled) for block in blocks]
     answered = any(len(block.lines) < len(whole.lines) for block, whole in zip(asked[-1:], blocks[-1:], strict=True))
     return _without_parting(asked, finished=begun_marker or answered, compact=_compact(asked))
 
@@ -135,6 +145,7 @@ def _listed(text: str, continues: bool) -> _Reading:
 def _split(text: str) -> list[str]:
     """The lines; a fence is dissolved when the list stands inside it, and items that share a line are set apart."""
     lines = text.split("\n")
+    lines = spelled_out(lines, in_fence(lines))
     if not outer_markers(lines, in_fence(lines), continues=False):
         marks = {at for pair in fences(lines) for at in pair}
         opened = ["" if at in marks else line for at, line in enumerate(lines)]
@@ -165,7 +176,8 @@ def _marked(lines: Sequence[str], outer: Sequence[Marker], continues: bool) -> l
         if following and marker.number >= following.number > 0 and is_echo(" ".join(body)):
             continue  # "15. Come up with a series of tasks:", and the whole list from 1 again
         body = _without_heading(body) if following else body
-        blocks.append(_Block(body, titled=marker.titled and bool(marker.rest.strip())))
+        labelled = _INSTRUCTION.match(lines[marker.line] if marker.kind == "label" else marker.rest) is not None
+        blocks.append(_Block(body, marker.titled and bool(marker.rest.strip()), labelled))
     return blocks
 
 
@@ -202,11 +214,14 @@ def _are_sentences(lines: Sequence[str]) -> bool:
     return starts and sum(_ENDS_SENTENCE.search(line[-3:]) is not None for line in lines) * 2 > len(lines)
 
 
-def _before_answer(lines: list[str]) -> list[str]:
-    """The lines of a task that some models solve on the spot, up to "Answer:" or "Output:"."""
+def _before_answer(lines: list[str], labelled: bool) -> list[str]:
+    """The lines of a task that some models solve on the spot, up to "Answer:" or "Output:".
+
+    Where "Instruction:" labels the tasks, "Input:" ends them too.
+    """
     fenced = in_fence(lines)
-    end = next((at for at, line in enumerate(lines) if at and not fenced[at] and answer_label(line)), len(lines))
-    return lines[:end]
+    ends = (at for at, line in enumerate(lines) if answer_label(line) or (labelled and input_label(line)))
+    return lines[: next((at for at in ends if at and not fenced[at]), len(lines))]
 
 
 def _compact(blocks: Sequence[_Block]) -> bool:
@@ -250,6 +265,7 @@ def _parting(lines: Sequence[str], compact: bool) -> int:
     said = [at for at, line in enumerate(lines) if line.strip()]
     for above, at in pairwise(said):
         apart = compact and at > above + 1 and not lines[at][0].isspace() and not promises_more(lines, at)
-        if not fenced[at] and (apart or is_closing(lines[at]) or is_rule(lines[at])):
+        parts = is_closing(lines[at]) or is_rule(lines[at]) or heads_answers(lines[at])
+        if not fenced[at] and (apart or parts):
             return at
     return len(lines)
