@@ -103,7 +103,10 @@ def _gguf(recipe: ModelRecipe, settings: Settings) -> Path:
             " models of an API need --api chat"
         )
     if path is None:
-        raise ConfigProblem("the embedded model is not here yet: run 'selfinstruct models fetch' (98 MB)")
+        raise ConfigProblem(
+            "the embedded model is not here yet: run  pip install 'selfinstruct[local]'"
+            "  and  selfinstruct models fetch  (98 MB)"
+        )
     if not path.is_file():
         raise UnknownModel(f"{path}: no such file")
     return path
