@@ -53,6 +53,10 @@ class Account:
     stopping: bool = False
     notes: list[str] = field(default_factory=list)
 
+    def calls_of(self, stage: str) -> StageCalls:
+        """What a stage has been answered so far; zeros before its first answer."""
+        return next((row for row in self.calls if row.stage == stage), StageCalls(stage, 0, 0, 0))
+
     @property
     def unusable_share(self) -> float:
         """Answers of which nothing could be used, as a share of all, 0 to 1."""
@@ -98,7 +102,7 @@ def run(plan: Plan, account: Account, watch: Watch) -> None:
     started = time.monotonic()
     held = run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs)
     with held, Ledger(plan.path / "ledger.sqlite3") as ledger:
-        _settle_identity(plan, account, started_before=bool(ledger.rows.by_stage()))
+        _settle_identity(plan, account, started_before=ledger.rows.has_answers())
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as loop:
                 loop.run(_run(plan, ledger, account, watch))

@@ -39,9 +39,10 @@ _VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS epoch (value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, draw TEXT NOT NULL, stage TEXT NOT NULL, path TEXT NOT NULL, body BLOB NOT NULL,
-    state TEXT NOT NULL, answer BLOB, status INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, digest TEXT
-) WITHOUT ROWID;
+    key TEXT PRIMARY KEY, draw TEXT NOT NULL, stage TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL,
+    status INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, digest TEXT,
+    body BLOB NOT NULL, answer BLOB  -- last: counting calls then never reads through the long columns
+);
 CREATE TABLE IF NOT EXISTS attempts (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
     reserved_at REAL NOT NULL, ended_at REAL
@@ -122,6 +123,10 @@ class LedgerReader:
     def find_draw(self, draw: str) -> Call | None:
         """A call of that draw, under whatever settings it was made; a scan, for error messages."""
         return self._one(_FIND + "draw = ? LIMIT 1", draw)
+
+    def has_answers(self) -> bool:
+        """True as soon as one call has been answered or refused."""
+        return bool(self._rows("SELECT 1 FROM calls WHERE state != 'open' LIMIT 1"))
 
     def by_stage(self) -> list[StageCalls]:
         """Answered calls and their tokens, stage by stage."""

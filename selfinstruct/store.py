@@ -314,13 +314,19 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None  # shards are derived: without a manifest they are derived again
 
 
-def lines_of(folder: Path, prefix: str) -> Iterator[bytes]:
+def lines_of(folder: Path, prefix: str, round: int | None = None) -> Iterator[bytes]:
     """The lines of the committed shards (``prefix`` "shard") or rejects ("rejects") of a stage, in order.
+
+    With ``round``, of the shard alone that this round is in.
 
     Raises `DamagedRun` for a file that the manifest names and that is not there, or not as it was written.
     """
     manifest = read_manifest(folder)
-    for shard in manifest.shards if manifest else ():
+    if manifest is None:
+        return
+    for shard in manifest.shards:
+        if round is not None and round // manifest.rounds_per_shard != shard.number:
+            continue
         path = folder / f"{prefix}-{shard.number}.jsonl"
         written = shard.sha256 if prefix == "shard" else shard.rejects_sha256
         with _opened(path) as file:

@@ -67,13 +67,13 @@ def canonical(body: dict[str, Any]) -> bytes:
 
 def call_key(endpoint: Endpoint, request: Request) -> str:
     """The key of a call, 64 hex digits: sha256 over canonical body, API path, endpoint identity and draw."""
+    return key_of(canonical(body(endpoint, request)), endpoint, request)
+
+
+def key_of(body: bytes, endpoint: Endpoint, request: Request) -> str:
+    """The same, for who has the canonical body at hand already."""
     digest = hashlib.sha256()
-    parts = (
-        canonical(body(endpoint, request)),
-        path(request).encode(),
-        endpoint.identity.encode(),
-        str(request.draw).encode(),
-    )
+    parts = (body, path(request).encode(), endpoint.identity.encode(), str(request.draw).encode())
     for part in parts:  # each with its length before it, so no two lists of parts give the same bytes
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)

@@ -11,9 +11,11 @@ import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
+
+from selfinstruct import config
 
 PACKAGE = Path(__file__).resolve().parents[1] / "selfinstruct"
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
@@ -390,3 +392,14 @@ def test_no_test_reaches_beyond_this_machine() -> None:
         closed.connect(("192.0.2.1", 443))
     with pytest.raises(OSError, match="Bad file descriptor"):
         closed.connect(("127.0.0.1", 443))
+
+
+def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
+    """Option values are spelled out in cli/ so that --help stays light; they may not drift from what is there."""
+    from selfinstruct.cli import export, generate
+    from selfinstruct.formats import FORMATS
+    from selfinstruct.methods import METHODS
+
+    assert [api.value for api in generate.Api] == list(get_args(config.Api)) == list(config.DEFAULT_MODELS)
+    assert [method.value for method in generate.Method] == list(get_args(config.Method)) == list(METHODS)
+    assert [format.value for format in export.Format] == list(FORMATS)

@@ -563,6 +563,9 @@ def test_the_lines_of_a_stage_are_those_its_manifest_names(folder: Path) -> None
         *("too_similar", "truncated", "too_similar", "too_similar", "too_similar", "too_similar"),
     ]
     assert list(lines_of(folder.parent, "shard")) == []
+    per_shard = opened(folder).manifest.rounds_per_shard
+    assert list(lines_of(folder, "shard", per_shard)) == (folder / "shard-1.jsonl").read_bytes().splitlines(True)
+    assert list(lines_of(folder, "shard", 10_000)) == []
     (folder / "shard-2.jsonl").unlink()
     with pytest.raises(DamagedRun, match=r"shard-2\.jsonl: cannot be read"):
         list(lines_of(folder, "shard"))

@@ -162,7 +162,8 @@ def _generate(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, 
     run = name or f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}{replayed}"
     plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
     account = launch.Account(run, launch.target_of(plan, wanted, more=more))
-    _note_idle_concurrency(plan)
+    if not quiet:
+        _note_idle_concurrency(plan)
     stop: SelfinstructError | None = None
     with report.Progress(account, quiet=quiet) as progress:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,14 +132,13 @@ def _find(path: Path, id: str) -> dict[str, Any] | None:
 def _record(path: Path, id: str) -> dict[str, Any] | None:
     import orjson
 
-    from selfinstruct.store import lines_of, read_manifest
+    from selfinstruct.store import lines_of, round_of
 
-    folder = path / id.partition("-")[0]
-    if read_manifest(folder) is None:
+    if not re.fullmatch(r"[a-z]+-\d+-\d+(-\d+)?", id):
         return None
     needle = b'{"id":"%s"' % id.encode()
     for kind in ("shard", "rejects"):
-        for line in lines_of(folder, kind):
+        for line in lines_of(path / id.partition("-")[0], kind, round_of(id)):
             if line.startswith(needle):
                 found: dict[str, Any] = orjson.loads(line)
                 return found

@@ -94,14 +94,11 @@ def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, 
 
 def account_table(account: Account) -> list[str]:
     """Accepted, rejects by reason, calls, tokens and seconds, stage by stage."""
-    calls = {row.stage: row for row in account.calls}
     lines = [f"{'stage':<12}{'accepted':>9}{'rejects':>9}{'calls':>8}{'tokens in':>11}{'tokens out':>11}"]
     for stage, tally in account.tallies.items():
-        row = calls.get(stage)
-        spent = (row.calls, row.prompt_tokens, row.completion_tokens) if row else (0, 0, 0)
-        lines.append(
-            f"{stage:<12}{tally.accepted:>9}{sum(tally.rejects.values()):>9}{spent[0]:>8}{spent[1]:>11}{spent[2]:>11}"
-        )
+        _, calls, tokens_in, tokens_out = account.calls_of(stage)
+        rejects = sum(tally.rejects.values())
+        lines.append(f"{stage:<12}{tally.accepted:>9}{rejects:>9}{calls:>8}{tokens_in:>11}{tokens_out:>11}")
     for stage, tally in account.tallies.items():
         reasons = sorted(tally.rejects.items(), key=lambda item: (-item[1], item[0]))
         if reasons:
@@ -125,10 +122,9 @@ def _next(account: Account, stop: SelfinstructError | None) -> str:
 
 
 def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:
-    calls = {row.stage: row for row in account.calls}
     stages = []
     for stage, tally in account.tallies.items():
-        row = calls.get(stage)
+        _, calls, tokens_in, tokens_out = account.calls_of(stage)
         stages.append(
             {
                 "stage": stage,
@@ -136,9 +132,9 @@ def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) 
                 "rejects": dict(sorted(tally.rejects.items())),
                 "jobs": tally.jobs,
                 "barren": tally.barren,
-                "calls": row.calls if row else 0,
-                "prompt_tokens": row.prompt_tokens if row else 0,
-                "completion_tokens": row.completion_tokens if row else 0,
+                "calls": calls,
+                "prompt_tokens": tokens_in,
+                "completion_tokens": tokens_out,
             }
         )
     return {

@@ -35,10 +35,10 @@ class Gate:
 
 
 class Admitted:
-    """At most ``limit`` attempts in flight; up to ``ahead`` more are reserved on disk while those fly.
+    """At most ``limit`` attempts in flight; up to a quarter more are reserved on disk while those fly.
 
     A slot is free when the answer arrives, not when it is durable, so the disk never idles the wire. After a crash at
-    most ``limit + ahead`` attempts are ambiguous.
+    most the attempts in flight and those reserved ahead are ambiguous.
     """
 
     def __init__(self, inner: Model, ledger: Ledger, endpoint: Endpoint, gate: Gate, limit: int) -> None:
@@ -52,11 +52,11 @@ class Admitted:
 
     async def complete(self, request: Request) -> Completion:
         """One attempt. Raises `Withdrawn` when the run no longer wants the call; nothing was sent then."""
-        key = wire.call_key(self._endpoint, request)
+        body = wire.canonical(wire.body(self._endpoint, request))
+        key = wire.key_of(body, self._endpoint, request)
         async with self._reservations:
             if not self._gate.lets(request.draw):
                 raise Withdrawn(f"call {key[:12]} is no longer needed")
-            body = wire.canonical(wire.body(self._endpoint, request))
             await self._ledger.reserve(key, str(request.draw), wire.path(request), body)
             async with self._slots:
                 return await self._attempt(key, request)

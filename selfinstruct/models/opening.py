@@ -128,7 +128,11 @@ def _replay(settings: Settings) -> Opened:
     stages = sorted(settings.replay_from.glob("*/stage.json"))
     if not stages:
         raise BadData(f"{settings.replay_from}: no run is recorded here (no <stage>/stage.json)")
-    recorded = orjson.loads(stages[0].read_bytes())["identity"]["model"]
-    endpoint = Endpoint.model_validate({k: v for k, v in recorded.items() if k in Endpoint.model_fields})
+    try:
+        recorded = orjson.loads(stages[0].read_bytes())["identity"]["model"]
+        endpoint = Endpoint.model_validate({name: recorded[name] for name in Endpoint.model_fields})
+        rendering: Rendering = recorded["rendering"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadData(f"{stages[0]}: does not say which model was recorded; the run cannot be replayed") from error
     model = ReplayModel(endpoint, LedgerReader(settings.replay_from / "ledger.sqlite3"))
-    return Opened(model, endpoint, recorded["rendering"], API_CONCURRENCY)
+    return Opened(model, endpoint, rendering, settings.concurrency or API_CONCURRENCY)

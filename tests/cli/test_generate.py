@@ -128,6 +128,7 @@ def test_more_concurrency_than_the_lag_can_use_is_said(tmp_path: Path) -> None:
     assert "at most 32 calls in flight" in ended.err
     assert "--set lag=8" in ended.err
     assert fake(tmp_path, "-n", 10, "--concurrency", 32).err == ""
+    assert fake(tmp_path, "-n", 10, "--concurrency", 64, "--quiet") == Ended(0, "", "")
 
 
 # --- what is asked for ----------------------------------------------------------------------------------------------
@@ -461,3 +462,13 @@ def test_a_start_that_got_no_answer_binds_nobody(server: AnswerServer, tmp_path:
     changed = invoke(*wrong, "--base-url", server.url, "--temperature", 0.3)
     assert changed.code == 78
     assert "bootstrap.temperature: 0.2 -> 0.3" in changed.err
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"identity": {"model": 3}}'])
+def test_a_recording_that_does_not_name_its_model_cannot_be_replayed(tmp_path: Path, content: bytes) -> None:
+    """The recorded endpoint is part of every call's key: it is not guessed."""
+    assert fake(tmp_path, "-n", 5, "--quiet").code == 0
+    (tmp_path / "run" / "bootstrap" / "stage.json").write_bytes(content)
+    ended = invoke("generate", "--api", "replay", "--replay-from", tmp_path / "run", "--output-dir", tmp_path, "-n", 5)
+    assert ended.code == 65
+    assert "bootstrap/stage.json: does not say which model was recorded" in ended.err

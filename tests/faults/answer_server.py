@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import threading
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 from aiohttp import web
+
+from tests.serving import Serving
 
 _SYLLABLES = "ba be bi bo da de di do fa fe ga ge ka ke ki ko la le li lo ma me mi mo na ne ni no ra re ri ro".split()
 _NOUNS = [first + second for first in _SYLLABLES for second in _SYLLABLES]
@@ -57,9 +58,7 @@ class AnswerServer:
         self.in_flight = 0
         self.fault = fault
         self._answer, self._latency = answer or middling, latency
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="answers", daemon=True)
-        self._runner: web.ServerRunner | None = None
+        self._serving = Serving(self._handle)
 
     @property
     def counts(self) -> Counts:
@@ -67,30 +66,11 @@ class AnswerServer:
         return Counts(self.asked.total(), len(self.asked), max(self.asked.values(), default=0))
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(30)
+        self.url = f"{self._serving.__enter__().url}/v1"
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        self._loop.close()
-
-    async def _start(self) -> None:
-        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
-
-    async def _stop(self) -> None:
-        """Close every connection, answers still waiting for their time included."""
-        assert self._runner is not None
-        await self._runner.cleanup()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self._serving.__exit__()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()
