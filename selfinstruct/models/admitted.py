@@ -52,11 +52,12 @@ class Admitted:
 
     async def complete(self, request: Request) -> Completion:
         """One attempt. Raises `Withdrawn` when the run no longer wants the call; nothing was sent then."""
-        body = wire.canonical(wire.body(self._endpoint, request))
-        key = wire.key_of(body, self._endpoint, request)
         async with self._reservations:
             if not self._gate.lets(request.draw):
-                raise Withdrawn(f"call {key[:12]} is no longer needed")
+                raise Withdrawn(f"call {request.draw} is no longer needed")
+            # Rendered only now: hundreds may wait here, and a body is long.
+            body = wire.canonical(wire.body(self._endpoint, request))
+            key = wire.key_of(body, self._endpoint, request)
             await self._ledger.reserve(key, str(request.draw), wire.path(request), body)
             async with self._slots:
                 return await self._attempt(key, request)
@@ -64,7 +65,7 @@ class Admitted:
     async def _attempt(self, key: str, request: Request) -> Completion:
         if not self._gate.lets(request.draw):
             await self._ledger.fail(key, "withdrawn")
-            raise Withdrawn(f"call {key[:12]} is no longer needed")
+            raise Withdrawn(f"call {request.draw} is no longer needed")
         try:
             return await self._inner.complete(request)
         except RequestRefused:
