@@ -1,9 +1,10 @@
-"""The ledger: one SQLite file a run, the truth about every call.
+"""The ledger: one SQLite file a run, the truth about every call and every cent.
 
-A call is ``reserved`` on disk before its first byte leaves and ``settled`` with the raw answer when it is back; an
-attempt still reserved when the next process opens the ledger is ``ambiguous``: it may have been executed. Rows are
-written by one thread in groups: whatever arrived during the last commit goes into the next one, so a lone call waits
-for one fsync and a hundred at once share it. Look-ups read committed rows from the caller's thread.
+A call is ``reserved`` on disk, at the most it can cost, before its first byte leaves, and ``settled`` with the raw
+answer when it is back; an attempt still reserved when the next process opens the ledger is ``ambiguous``: it may have
+been executed, and counts at its bound for ever. Writes go in groups: whatever arrives during one commit goes into the
+next, so a lone call waits for one flush and a hundred at once share it. Rows are written by the caller's thread
+(microseconds) and committed by another one, which waits for the disk.
 
 Each process that opens a ledger raises its epoch, and every commit checks it: a process that was frozen, lost its
 lock and wakes up late writes nothing.
@@ -14,63 +15,66 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import os
-import queue
+import re
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple, cast
 
-from selfinstruct import wire
+from selfinstruct import ledger_file, wire
 from selfinstruct.errors import (
     BadData,
     ConfigProblem,
     DamagedRun,
-    OutputFailed,
     RequestRefused,
     RunLocked,
     SelfinstructError,
+    Verdict,
 )
-from selfinstruct.schema import Completion
+from selfinstruct.failpoints import failpoint
+from selfinstruct.money import UNBOUNDED, Bound, Price
+from selfinstruct.schema import Completion, Draw
 
-_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS epoch (value INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, draw TEXT NOT NULL, stage TEXT NOT NULL, path TEXT NOT NULL, state TEXT NOT NULL,
-    status INTEGER, prompt_tokens INTEGER, completion_tokens INTEGER, digest TEXT,
-    body BLOB NOT NULL, answer BLOB  -- last: counting calls then never reads through the long columns
-);
-CREATE TABLE IF NOT EXISTS attempts (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL, epoch INTEGER NOT NULL, state TEXT NOT NULL, outcome TEXT,
-    reserved_at REAL NOT NULL, ended_at REAL
-);
-CREATE INDEX IF NOT EXISTS attempts_open ON attempts (key) WHERE state = 'reserved';
-"""
-_RESERVE_CALL = "INSERT OR IGNORE INTO calls (key, draw, stage, path, body, state) VALUES (?, ?, ?, ?, ?, 'open')"
-_RESERVE_ATTEMPT = "INSERT INTO attempts (key, epoch, state, reserved_at) VALUES (?, ?, 'reserved', ?)"
-_CLOSE_ATTEMPT = "UPDATE attempts SET state = ?, outcome = ?, ended_at = ? WHERE key = ? AND state = 'reserved'"
-_SETTLE = (
-    "UPDATE calls SET state = ?, answer = ?, status = ?, prompt_tokens = ?, completion_tokens = ?, digest = ?"
-    " WHERE key = ?"
+Ending = Literal["failed", "ambiguous", "unusable"]
+"""How an attempt without an answer ended: surely not executed (free), perhaps executed, executed and no completion."""
+
+_FIND = (
+    "SELECT c.id, c.stage, c.round, c.slot, c.step, c.k, c.key, c.path, c.body, a.state, a.answer, a.status, a.digest"
+    " FROM calls c LEFT JOIN answers a ON a.call = c.id WHERE "
 )
-_FIND = "SELECT key, draw, path, body, state, answer, status, digest FROM calls WHERE "
-_GROUP = 512
+_DRAW = "c.stage = ? AND c.round = ? AND c.slot = ? AND c.step = ? AND c.k = ?"
+_PAGE = (
+    "SELECT id, round, slot, step, k, key FROM calls WHERE stage = ? AND id <= ?"
+    " AND (round, slot, step, k, key) > (?, ?, ?, ?, ?) ORDER BY round, slot, step, k, key LIMIT 4096"
+)
 
-Statement = tuple[str, tuple[Any, ...]]
+_ADD_CALL = "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_ATTEMPT = "INSERT INTO attempts VALUES (?, ?, ?, ?, 'reserved', NULL, ?, ?, ?, ?, NULL)"
+_ADD_ANSWER = "INSERT INTO answers VALUES (?, ?, ?, ?, ?)"
+_END_ATTEMPT = (
+    "UPDATE attempts SET state = ?, outcome = ?, prompt_tokens = ?, completion_tokens = ?, cost = ?, ended_at = ?"
+    " WHERE id = ?"
+)
+
+
+_MOST = 2**53
+"""Of tokens or pico-units in one row, some 9000 usd: the sum of all rows must stay below 2^63, where SQLite's ends."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call as recorded: ``body`` as sent, ``answer`` as received (the error's text where the call was refused).
+    """A call as recorded: ``body`` as sent, ``answer`` as received (the reason where there will never be one).
 
-    ``state`` is ``open`` (no answer yet), ``settled`` or ``refused`` (a verdict: the server will never answer this).
+    ``state`` is ``open`` (no answer yet), ``settled``, or a `Verdict`.
     """
 
+    id: int
     key: str
-    draw: str
+    draw: Draw
     path: str
     body: bytes
     state: str
@@ -78,22 +82,29 @@ class Call:
     status: int | None
 
     def completion(self) -> Completion:
-        """The answer, through the same gate as the first time. Raises `RequestRefused` for a refused call."""
-        if self.state == "refused":
+        """The answer, through the same gate as the first time. Raises `RequestRefused` for a verdict."""
+        if self.state != "settled":
             refusal = RequestRefused(self.answer.decode(), status=self.status)
-            refusal.call = self.key
+            refusal.call, refusal.verdict = self.key, cast(Verdict, self.state)
             raise refusal
         completion = wire.completion(self.answer, chat=self.path == wire.CHAT)
         return completion.model_copy(update={"call": self.key})
 
 
-class StageCalls(NamedTuple):
-    """What a stage has been answered so far."""
+class Spending(NamedTuple):
+    """What the attempts of a stage that ended alike come to; ``cost`` in pico-units, None where no price was known.
+
+    ``state`` is that of the attempts, ``outcome`` the error that ended them.
+    """
 
     stage: str
-    calls: int
+    state: str
+    outcome: str | None
+    attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cost: int | None
+    unpriced: int
 
 
 class LedgerReader:
@@ -103,89 +114,179 @@ class LedgerReader:
         if not path.exists():
             raise BadData(f"{path}: there is no ledger here")
         self.path = path
-        self._db = _connect(path)
+        self._db = ledger_file.connect(path)
         self._db.execute("PRAGMA query_only = ON")
-        if self._rows("PRAGMA user_version") == [(0,)]:  # set when the first writer has made the tables
+        version = self._rows("PRAGMA user_version")[0][0]
+        if version == 0:  # set when the first writer has made the tables
             raise BadData(f"{path}: there is no ledger here")
+        if version < ledger_file.VERSION:
+            raise ConfigProblem(
+                f"{path}: written by an older selfinstruct; run its command again to bring it up to date"
+            )
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
-    def find(self, key: str) -> Call | None:
-        """The call of that key. Raises `DamagedRun` when its answer is not what was recorded."""
-        return self._one(_FIND + "key = ?", key)
+    def find(self, draw: Draw, key: str) -> Call | None:
+        """The call of that draw and key. Raises `DamagedRun` when its answer is not what was recorded."""
+        return self._one(_FIND + _DRAW + " AND c.key = ?", *_columns(draw), bytes.fromhex(key))
 
     def find_prefix(self, prefix: str) -> Call | None:
-        """The first call whose key starts with ``prefix`` (hex), for people who type."""
-        return self._one(_FIND + "key >= ? AND key < ? ORDER BY key LIMIT 1", prefix, prefix + "g")
+        """The first call whose key starts with ``prefix`` (hex), for people who type; a scan."""
+        if not re.fullmatch("[0-9a-f]{1,64}", prefix):
+            return None
+        first, last = (bytes.fromhex(prefix.ljust(64, pad)) for pad in "0f")
+        return self._one(_FIND + "c.key BETWEEN ? AND ? ORDER BY c.key LIMIT 1", first, last)
 
-    def find_draw(self, draw: str) -> Call | None:
-        """A call of that draw, under whatever settings it was made; a scan, for error messages."""
-        return self._one(_FIND + "draw = ? LIMIT 1", draw)
+    def find_draw(self, draw: Draw) -> Call | None:
+        """The latest call of that draw, under whatever settings it was made."""
+        return self._one(_FIND + _DRAW + " ORDER BY c.id DESC LIMIT 1", *_columns(draw))
+
+    def last_draw(self, stage: str) -> tuple[int, int]:
+        """The furthest round of a stage that has a call, and the furthest slot in it; (-1, -1) before the first."""
+        rows = self._rows("SELECT round, slot FROM calls WHERE stage = ? ORDER BY round DESC, slot DESC LIMIT 1", stage)
+        return (int(rows[0][0]), int(rows[0][1])) if rows else (-1, -1)
 
     def has_answers(self) -> bool:
         """True as soon as one call has been answered or refused."""
-        return bool(self._rows("SELECT 1 FROM calls WHERE state != 'open' LIMIT 1"))
+        return bool(self._rows("SELECT 1 FROM answers LIMIT 1"))
 
-    def by_stage(self) -> list[StageCalls]:
-        """Answered calls and their tokens, stage by stage."""
+    def answered(self, stage: str) -> Iterator[tuple[Draw, str]]:
+        """Draw and key of every call of a stage that has an answer or a verdict, by draw; reads no long column.
+
+        Writing may go on meanwhile: it reads page by page, since an open query would keep the write-ahead log growing.
+        """
+        (last,) = self._rows("SELECT coalesce(max(id), 0) FROM calls")[0]
+        known = bytearray(last + 1)
+        for (call,) in self._stream("SELECT call FROM answers INDEXED BY answers_by_state WHERE call <= ?", last):
+            known[call] = 1
+        after = (-1, -1, -1, -1, b"")
+        while page := self._rows(_PAGE, stage, last, *after):
+            for id, round, slot, step, k, key in page:
+                if known[id]:
+                    yield Draw(stage=stage, round=round, slot=slot, step=step, k=k), key.hex()
+            after = page[-1][1:]
+
+    def calls(self, stage: str | None = None) -> Iterator[Call]:
+        """Every call, or every one of a stage, by draw. Raises `DamagedRun` like `find`."""
+        where, values = ("c.stage = ?", (stage,)) if stage else ("1", ())
+        order = " ORDER BY c.stage, c.round, c.slot, c.step, c.k, c.id"
+        for row in self._stream(_FIND + where + order, *values):
+            yield self._call(row)
+
+    def spending(self) -> list[Spending]:
+        """What was done and spent, by stage, state and outcome."""
         rows = self._rows(
-            "SELECT stage, count(*), sum(prompt_tokens), sum(completion_tokens) FROM calls WHERE state != 'open'"
-            " GROUP BY stage ORDER BY stage"
+            "SELECT stage, state, outcome, count(*), coalesce(sum(prompt_tokens), 0),"
+            " coalesce(sum(completion_tokens), 0), sum(cost), sum(cost IS NULL) FROM attempts"
+            " GROUP BY stage, state, outcome ORDER BY stage, state, outcome"
         )
-        return [StageCalls(*row) for row in rows]
+        return [Spending(*row) for row in rows]
+
+    def currency(self) -> str:
+        """The currency that costs are counted in."""
+        rows = self._rows("SELECT code FROM currency")
+        return str(rows[0][0]) if rows else "usd"
 
     def attempts(self, state: str) -> int:
-        """How many attempts are in a state: ``reserved``, ``settled``, ``refused``, ``failed`` or ``ambiguous``."""
+        """How many attempts are in a state: ``reserved``, ``settled``, a `Verdict` or an `Ending`."""
         [(count,)] = self._rows("SELECT count(*) FROM attempts WHERE state = ?", state)
         return int(count)
 
-    def _one(self, sql: str, *values: str) -> Call | None:
+    def _one(self, sql: str, *values: object) -> Call | None:
         rows = self._rows(sql, *values)
         return self._call(rows[0]) if rows else None
 
-    def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+    def _rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(self._stream(sql, *values))
+
+    def _stream(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
         try:
-            return self._db.execute(sql, values).fetchall()
+            yield from self._db.execute(sql, values)
         except sqlite3.Error as error:
-            raise _failure(self.path, error) from error
+            raise ledger_file.failure(self.path, error) from error
 
     def _call(self, row: tuple[Any, ...]) -> Call:
-        key, draw, path, body, state, answer, status, digest = row
-        recorded = _digest(key, state, answer) if isinstance(answer, bytes) else None
-        if digest != recorded or (recorded is None) != (state == "open"):
+        id, stage, round, slot, step, k, key, path, body, state, answer, status, digest = row
+        key = key.hex()
+        if state is not None and (type(answer) is not bytes or digest != _digest(key, state, answer)):
             raise DamagedRun(f"{self.path}: the answer of call {key[:12]} is not the one that was recorded")
-        return Call(key, draw, path, body, state, answer or b"", status)
+        draw = Draw(stage=stage, round=round, slot=slot, step=step, k=k)
+        return Call(id, key, draw, path, body, state or "open", answer or b"", status)
 
 
-@dataclass
-class _Write:
-    statements: list[Statement]
-    done: asyncio.Future[None]
+class Reserved(NamedTuple):
+    """An attempt under way: its rows, and the most it may use."""
+
+    call: int
+    attempt: int
+    bound: Bound
+
+
+class _Group:
+    """Rows that become durable together, and who waits for them."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+        self.attempts: list[tuple[Any, ...]] = []
+        self.answers: list[tuple[Any, ...]] = []
+        self.ended: list[tuple[Any, ...]] = []
+        self.waiting: list[asyncio.Future[None]] = []
+
+    def write(self, db: sqlite3.Connection, epoch: int) -> bool:
+        """Write the rows, not yet durably; False when a later process has taken the ledger over."""
+        failpoint("ledger.begin")
+        db.execute("BEGIN IMMEDIATE")
+        if db.execute("SELECT value FROM epoch").fetchone() != (epoch,):
+            return False
+        # Attempts and calls first: one that ended was reserved in this group or an earlier one.
+        db.executemany(_ADD_CALL, self.calls)
+        db.executemany(_ADD_ATTEMPT, self.attempts)
+        db.executemany(_ADD_ANSWER, self.answers)
+        db.executemany(_END_ATTEMPT, self.ended)
+        return True
 
 
 class Ledger:
-    """The writer, one process at a time; ``rows`` reads. Writes are awaited inside a running event loop."""
+    """The writer, one process at a time; ``rows`` reads. Writes are awaited in one event loop, before `close`.
 
-    def __init__(self, path: Path) -> None:
+    ``sync`` off leaves the flushing to the operating system: faster on a slow disk, and a power cut may lose the last
+    answers (a kill does not).
+    """
+
+    def __init__(self, path: Path, *, sync: bool = True) -> None:
         self.path = path
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._writer = _connect(path)
+        self._db = ledger_file.connect(path, sync=sync)
         try:
+            ledger_file.make_current(self._db, path)
             self.epoch = self._take_over()
-        except sqlite3.Error as error:
-            raise _failure(path, error) from error
+        except (sqlite3.Error, OSError) as error:
+            self._db.close()  # a transaction it has begun would keep everybody else out
+            raise ledger_file.failure(path, error) from error
         self.rows = LedgerReader(path)
-        self._thread = threading.Thread(target=self._write_groups, name="ledger", daemon=True)
+        self._open: dict[str, int] = {}  # calls known to be without an answer, by key
+        self._reserved: dict[str, Reserved] = {}
+        self._last_draw: dict[str, tuple[int, int]] = {}  # the furthest round and slot of each stage
+        self._next = _Group()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._committing = False
+        self._closed = False
+        self._groups: SimpleQueue[tuple[_Group, asyncio.AbstractEventLoop] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._commit_groups, name="ledger", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Write what is queued, then close. Safe to call twice."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
+        """Write what is waiting, then close. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._groups.put(None)
+        self._thread.join()
+        if self._next.waiting:
+            self._wake(self._next, self._write(self._next) or self._commit())
         self.rows.close()
+        self._db.close()
 
     def __enter__(self) -> Ledger:
         return self
@@ -193,136 +294,191 @@ class Ledger:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def find(self, draw: Draw, key: str) -> Call | None:
+        """The answered call of that draw and key, or None; remembers an open one for its next reservation."""
+        if self._is_ahead(draw):
+            return None
+        call = self.rows.find(draw, key)
+        if call is None or call.state != "open":
+            return call
+        self._open[key] = call.id
+        return None
+
     # --- writing: each returns when the row is durable ------------------------------------------------------------
 
-    async def reserve(self, key: str, draw: str, path: str, body: bytes) -> None:
-        """Record that a call is about to be sent. The stage is the draw's first part."""
-        stage = draw.partition("/")[0]
-        await self._submit(
-            (_RESERVE_CALL, (key, draw, stage, path, body)),
-            (_RESERVE_ATTEMPT, (key, self.epoch, time.time())),
-        )
+    def reserve(self, key: str, draw: Draw, path: str, body: bytes, bound: Bound = UNBOUNDED) -> asyncio.Future[None]:
+        """Record that a call is about to be sent, and the most it may cost."""
+        call = self._open.pop(key, None) or self._known_id(draw, key)
+        if call is None:
+            self._last_call += 1
+            call = self._last_call
+            self._last_draw[draw.stage] = max(self._last_draw[draw.stage], (draw.round, draw.slot))
+            self._next.calls.append((call, *_columns(draw), bytes.fromhex(key), path, body))
+        self._last_attempt += 1
+        self._reserved[key] = Reserved(call, self._last_attempt, bound)
+        self._next.attempts.append((self._last_attempt, call, self.epoch, draw.stage, *_counted(bound), time.time()))
+        return self._submit()
 
-    async def fail(self, key: str, outcome: str) -> None:
-        """Close the open attempt: it brought no answer, and ``outcome`` says how."""
-        await self._submit((_CLOSE_ATTEMPT, ("failed", outcome, time.time(), key)))
+    def fail(self, key: str, outcome: str, ending: Ending) -> asyncio.Future[None]:
+        """Close the attempt: it brought no answer. ``outcome`` says how; one that surely was not executed is free."""
+        reserved = self._reserved.pop(key)
+        self._open[key] = reserved.call
+        counted = (0, 0, 0) if ending == "failed" else _counted(reserved.bound)
+        self._next.ended.append((ending, outcome, *counted, time.time(), reserved.attempt))
+        return self._submit()
 
-    async def settle(self, key: str, answer: bytes, prompt_tokens: int, completion_tokens: int) -> None:
-        """Record the raw answer; from now on this call is never sent again."""
-        await self._end(key, "settled", answer, None, prompt_tokens, completion_tokens)
+    def settle(self, key: str, answer: bytes, prompt_tokens: int, completion_tokens: int) -> asyncio.Future[None]:
+        """Record the raw answer; from now on this call is never sent again. No tokens at all mean: not told."""
+        reserved = self._reserved.pop(key)
+        self._next.answers.append((reserved.call, "settled", None, _digest(key, "settled", answer), answer))
+        counted = _counted(reserved.bound.charged(prompt_tokens, completion_tokens))
+        self._next.ended.append(("settled", None, *counted, time.time(), reserved.attempt))
+        return self._submit()
 
-    async def refuse(self, key: str, message: str, status: int | None) -> None:
-        """Record the server's verdict that this very request will never be answered."""
-        await self._end(key, "refused", message.encode(), status, 0, 0)
+    def refuse(self, key: str, reason: str, status: int | None, verdict: Verdict = "refused") -> asyncio.Future[None]:
+        """Record that this very call will never be answered. An attempt under way ends with it, for free."""
+        reserved = self._reserved.pop(key, None)
+        call = reserved.call if reserved else self._open.pop(key)
+        said = reason.encode("utf-8", "replace")
+        self._next.answers.append((call, verdict, status, _digest(key, verdict, said), said))
+        if reserved:
+            self._next.ended.append((verdict, None, 0, 0, 0, time.time(), reserved.attempt))
+        return self._submit()
 
-    async def _end(
-        self, key: str, state: str, answer: bytes, status: int | None, prompt_tokens: int, completion_tokens: int
-    ) -> None:
-        digest = _digest(key, state, answer)
-        await self._submit(
-            (_SETTLE, (state, answer, status, prompt_tokens, completion_tokens, digest, key)),
-            (_CLOSE_ATTEMPT, (state, None, time.time(), key)),
-        )
+    def count_in(self, currency: str) -> None:
+        """Fix the currency of all costs. Raises `ConfigProblem` when some are counted in another one already."""
+        before = self.rows.currency()
+        if currency == before:
+            return
+        try:
+            if self._db.execute("SELECT 1 FROM attempts WHERE cost > 0 LIMIT 1").fetchone():
+                raise ConfigProblem(
+                    f"{self.path}: this run's costs are counted in {before}; give the price in {before}"
+                )
+            self._db.execute("DELETE FROM currency")
+            self._db.execute("INSERT INTO currency VALUES (?)", (currency,))
+        except sqlite3.Error as error:
+            raise ledger_file.failure(self.path, error) from error
 
-    async def _submit(self, *statements: Statement) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(list(statements), done))
-        await done
+    def price_unpriced(self, price: Price) -> None:
+        """Give the attempts made before a price was known their cost, now that a cap has to count them."""
+        try:
+            self._db.execute(
+                "UPDATE attempts SET cost = prompt_tokens * ? + completion_tokens * ?"
+                " WHERE cost IS NULL AND prompt_tokens IS NOT NULL",
+                (price.input, price.output),
+            )
+        except sqlite3.Error as error:
+            raise ledger_file.failure(self.path, error) from error
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
+    def _is_ahead(self, draw: Draw) -> bool:
+        """True for a draw past all recorded ones of its stage, as most are: there is nothing to look up."""
+        last = self._last_draw.get(draw.stage)
+        if last is None:
+            last = self._last_draw[draw.stage] = self.rows.last_draw(draw.stage)
+        return (draw.round, draw.slot) > last
+
+    def _known_id(self, draw: Draw, key: str) -> int | None:
+        call = None if self._is_ahead(draw) else self.rows.find(draw, key)
+        return call.id if call else None
+
     def _take_over(self) -> int:
         """Raise the epoch; what an earlier process left reserved may have been executed."""
-        db = self._writer
-        db.executescript(_SCHEMA)
+        db = self._db
         db.execute("BEGIN IMMEDIATE")
         row = db.execute("SELECT value FROM epoch").fetchone()
         epoch = 1 if row is None else int(row[0]) + 1
         db.execute("DELETE FROM epoch")
         db.execute("INSERT INTO epoch VALUES (?)", (epoch,))
         db.execute("UPDATE attempts SET state = 'ambiguous' WHERE state = 'reserved'")
+        (self._last_call,) = db.execute("SELECT coalesce(max(id), 0) FROM calls").fetchone()
+        (self._last_attempt,) = db.execute("SELECT coalesce(max(id), 0) FROM attempts").fetchone()
         db.execute("COMMIT")
-        db.execute(f"PRAGMA user_version = {_VERSION}")
         return epoch
 
-    def _write_groups(self) -> None:
-        more = True
-        while more:
-            group, more = self._next_group()
-            if group:
-                _resolve(group, self._commit(self._writer, group))
-        self._writer.close()
+    def _submit(self) -> asyncio.Future[None]:
+        """A future that is done when the rows added last are durable."""
+        if self._closed:
+            raise RuntimeError(f"{self.path}: the ledger is closed")
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            loop = self._loop = asyncio.get_running_loop()  # asked once: asking is a system call
+        done: asyncio.Future[None] = loop.create_future()
+        self._next.waiting.append(done)
+        if len(self._next.waiting) == 1 and not self._committing:
+            loop.call_soon(self._flush, loop)
+        return done
 
-    def _next_group(self) -> tuple[list[_Write], bool]:
-        """Wait for one write, then take what else is queued; False when the ledger is being closed."""
-        group: list[_Write] = []
-        item = self._queue.get()
-        while item is not None:
-            group.append(item)
-            if len(group) >= _GROUP or self._queue.empty():
-                return group, True
-            item = self._queue.get()
-        return group, False
+    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Write what has gathered and hand it to the thread that waits for the disk; one group at a time."""
+        if self._committing or not self._next.waiting or self._closed:
+            return
+        group, self._next = self._next, _Group()
+        failed = self._write(group)
+        if failed is not None:
+            self._wake(group, failed)
+            return
+        self._committing = True
+        self._groups.put((group, loop))
 
-    def _commit(self, db: sqlite3.Connection, group: list[_Write]) -> Exception | None:
+    def _write(self, group: _Group) -> SelfinstructError | None:
         try:
-            db.execute("BEGIN IMMEDIATE")
-            if db.execute("SELECT value FROM epoch").fetchone() != (self.epoch,):
-                db.execute("ROLLBACK")
-                return RunLocked(f"{self.path}: another process took this run over; this one stops")
-            for write in group:
-                for sql, values in write.statements:
-                    db.execute(sql, values)
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-                db.execute("ROLLBACK")
-            return _failure(self.path, error)
+            if group.write(self._db, self.epoch):
+                return None
+            failed: SelfinstructError = RunLocked(f"{self.path}: another process took this run over; this one stops")
+        except (sqlite3.Error, OSError) as error:
+            failed = ledger_file.failure(self.path, error)
+        with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled back by itself
+            self._db.execute("ROLLBACK")
+        return failed
+
+    def _commit_groups(self) -> None:
+        while (item := self._groups.get()) is not None:
+            group, loop = item
+            failed = self._commit()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody in it waits any more
+                loop.call_soon_threadsafe(self._committed, group, failed, loop)
+
+    def _commit(self) -> SelfinstructError | None:
+        try:
+            failpoint("ledger.commit")
+            self._db.execute("COMMIT")
+            failpoint("ledger.committed")
+        except (sqlite3.Error, OSError) as error:
+            with contextlib.suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            return ledger_file.failure(self.path, error)
         return None
 
+    def _committed(self, group: _Group, failed: SelfinstructError | None, loop: asyncio.AbstractEventLoop) -> None:
+        self._committing = False
+        self._wake(group, failed)
+        self._flush(loop)
 
-def _resolve(group: list[_Write], failure: Exception | None) -> None:
-    """Wake everybody who waited for this group, in one call into their event loop."""
-
-    def wake(loop: asyncio.AbstractEventLoop) -> None:
-        for write in group:
-            if write.done.get_loop() is not loop or write.done.done():
-                continue
-            if failure is None:
-                write.done.set_result(None)
+    def _wake(self, group: _Group, failed: SelfinstructError | None) -> None:
+        for done in group.waiting:
+            if done.done() or done.get_loop().is_closed():
+                continue  # who waited was cancelled, or is gone
+            if failed is None:
+                done.set_result(None)
             else:
-                write.done.set_exception(failure)
-
-    for loop in {write.done.get_loop() for write in group}:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody in it waits any more
-            loop.call_soon_threadsafe(wake, loop)
+                done.set_exception(failed)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        # Created by us first, so that the prompts and answers in it are readable by their owner only. An existing file
-        # is left alone: closing a descriptor of it would let go of the locks SQLite holds on it in this process, and
-        # the next reader elsewhere would take itself for the last one and delete the write-ahead log in use.
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # WAL + NORMAL may lose the last commits on power loss
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-    except (sqlite3.Error, OSError) as error:
-        raise _failure(path, error) from error
-    if version > _VERSION:
-        raise ConfigProblem(f"{path}: written by a newer selfinstruct (ledger version {version}); upgrade")
-    return db
+def _counted(bound: Bound) -> tuple[int | None, int | None, int | None]:
+    """The columns of what an attempt counts for; unknown without a bound, or with one out of all proportion."""
+    if bound.tokens is None:
+        return None, None, None
+    prompt, completion = bound.tokens
+    cost = bound.cost
+    return (prompt, completion, cost) if max(prompt, completion, cost or 0) < _MOST else (None, None, None)
 
 
-def _failure(path: Path, error: Exception) -> SelfinstructError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
-        return RunLocked(f"{path}: another process keeps the ledger locked")
-    if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
-        return DamagedRun(f"{path}: not a readable ledger: {error}")
-    return OutputFailed(f"{path}: cannot write the ledger: {error}")
+def _columns(draw: Draw) -> tuple[str, int, int, int, int]:
+    return draw.stage, draw.round, draw.slot, draw.step, draw.k
 
 
-def _digest(key: str, state: str, answer: bytes) -> str:
-    return hashlib.sha256(b"\n".join((key.encode(), state.encode(), answer))).hexdigest()
+def _digest(key: str, state: str, answer: bytes) -> bytes:
+    return hashlib.sha256(b"\n".join((key.encode(), state.encode(), answer))).digest()

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from selfinstruct.errors import OutputFailed
+from selfinstruct.failpoints import failpoint
 from selfinstruct.schema import Record
 
 
@@ -29,6 +30,7 @@ class Spool:
     def append(self, data: bytes) -> None:
         """Add bytes; they can be read from ``temporary`` at once. No file stays open in between."""
         try:
+            failpoint("store.append")
             with self.temporary.open(self._mode) as file:
                 file.write(data)
         except OSError as error:
@@ -45,8 +47,11 @@ class Spool:
                 raise OutputFailed(
                     f"{self.temporary}: was changed behind our back; nothing recorded is lost, run again"
                 )
+            failpoint("store.flush")
             _flush(self.temporary)
+            failpoint("store.rename")
             self.temporary.replace(self.path)
+            failpoint("store.renamed")
             _flush(self.path.parent)
         except OSError as error:
             raise _failed(self.path, error) from error
