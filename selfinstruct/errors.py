@@ -4,6 +4,7 @@ SelfinstructError            1   (never raised itself)
 ├── UsageProblem             2   an option's value, or a combination of options, is wrong
 ├── UnusableAnswers          3   done, but too many answers could not be used
 ├── LimitReached             4   a set limit, or exhaustion; running again goes on
+│   └── CapReached           4   a cap on cost, calls or tokens: goes on when it is raised
 ├── DamagedRun               5   recorded bytes are not what they were
 ├── BadData                 65   a seed file, a data file
 ├── OutputFailed            74   disk full, folder not writable
@@ -24,6 +25,11 @@ ParseError                       a completion's text does not hold what the prom
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Verdict = Literal["refused", "unusable", "skipped"]
+"""Why a call will never be answered: the server refuses it, its answers were no completions, a person said so."""
 
 
 class SelfinstructError(Exception):
@@ -48,6 +54,10 @@ class LimitReached(SelfinstructError):
     """A set limit or exhaustion stopped the run; running again goes on."""
 
     exit_code = 4
+
+
+class CapReached(LimitReached):
+    """No further call fits under a cap; the run goes on when it is raised."""
 
 
 class DamagedRun(SelfinstructError):
@@ -136,10 +146,19 @@ class UnusableResponse(ModelError):
 class RequestRefused(ModelError):
     """The server refuses this very request for good (context too long, content policy): a verdict on content.
 
-    ``call`` is the ledger key of the refused call, empty until it is recorded.
+    ``call`` is the ledger key of the refused call, empty until it is recorded. ``verdict`` is who decided: the server
+    (``refused``), the response gate after the last try (``unusable``), or a person (``skipped``).
     """
 
     call = ""
+    verdict: Verdict = "refused"
+
+    @classmethod
+    def unusable(cls, message: str, call: str) -> RequestRefused:
+        """The verdict on a call whose answers, each time it was asked, were no completions."""
+        refusal = cls(message)
+        refusal.call, refusal.verdict = call, "unusable"
+        return refusal
 
 
 class ParseError(Exception):

@@ -1,0 +1,226 @@
+"""Who may go next: the one queue in which every attempt of a run waits, first for its reservation, then for its turn.
+
+`reserve` lets a call be written down as reserved: a few ahead of those that fly, and never more than the caps can pay
+for. `send` lets a reserved attempt leave: when there is room in flight, outside of every fence, at the pace of the
+limits, and while the provider is there. `returned` says how it ended; limits, fences and pauses follow from that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from dataclasses import dataclass
+
+from selfinstruct.admission.breaker import Breaker
+from selfinstruct.admission.budget import Budget
+from selfinstruct.admission.gate import Gate
+from selfinstruct.admission.pace import Pace
+from selfinstruct.admission.window import Window
+from selfinstruct.errors import (
+    CapReached,
+    ConfigProblem,
+    MaybeExecuted,
+    ModelError,
+    NotSent,
+    Rejected,
+    RequestRefused,
+    SelfinstructError,
+    UnusableResponse,
+    Withdrawn,
+)
+from selfinstruct.money import UNBOUNDED, Bound
+from selfinstruct.schema import Draw
+
+RATE_LIMITED = frozenset({409, 425, 429})
+"""Statuses that say "too many for now"; 503 and 529, as refusals of an overloaded server, are trouble instead."""
+
+
+@dataclass(eq=False)  # each is itself: a queue finds it without comparing what it holds
+class Waiting:
+    """A call that waits, and what it waits to be granted."""
+
+    draw: Draw
+    weight: int
+    bound: Bound
+    granted: asyncio.Future[float]
+
+
+class Turns:
+    """The queue. ``limit`` is the most attempts in flight; up to a quarter of it is reserved ahead of them.
+
+    After a crash at most the attempts in flight and those reserved ahead are ambiguous.
+    """
+
+    def __init__(self, gate: Gate, budget: Budget, window: Window, pace: Pace, breaker: Breaker, limit: int) -> None:
+        self.in_flight = 0
+        self._gate = gate
+        self._budget = budget
+        self._window = window
+        self._pace = pace
+        self._breaker = breaker
+        self._ahead = max(1, limit // 4)
+        self._unsent = 0  # reserved, or being reserved, and not yet on the wire
+        self._wanting: deque[Waiting] = deque()
+        self._ready: deque[Waiting] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()  # asked once: asking is a system call
+        gate.changed = self._gate_changed
+
+    @property
+    def provider_is_down(self) -> bool:
+        """True while nothing but probes leaves."""
+        return self._breaker.is_open
+
+    async def reserve(self, draw: Draw, weight: int, bound: Bound) -> None:
+        """Wait until this call may be reserved. ``weight`` is its estimated tokens, ``bound`` the most it may cost.
+
+        Raises `Withdrawn` when the run no longer wants it, `CapReached` when a cap cannot pay for it any more,
+        `ConfigProblem` for a call larger than ``--tpm``, `ModelError` when the provider stays away.
+        """
+        if self._pace.too_large(weight):
+            raise ConfigProblem(
+                f"call {draw} may need {weight} tokens, more than --tpm lets through in a minute;"
+                " raise --tpm, or lower max_tokens"
+            )
+        await self._wait(self._wanting, Waiting(draw, weight, bound, self._loop.create_future()))
+
+    async def send(self, draw: Draw, weight: int) -> float:
+        """Wait until this reserved attempt may leave; returns when it did. Raises like `reserve`."""
+        return await self._wait(self._ready, Waiting(draw, weight, UNBOUNDED, self._loop.create_future()))
+
+    def halt(self, problem: SelfinstructError | None) -> None:
+        """Let nothing more out, if there is a problem."""
+        if problem is not None:
+            self._gate.close(problem)
+
+    def unsent(self) -> None:
+        """A reserved attempt will not be sent after all."""
+        self._unsent -= 1
+        self.look()
+
+    def returned(self, sent_at: float, weight: int, used: int, error: SelfinstructError | None) -> None:
+        """An attempt came back: with an answer of ``used`` tokens (0: unknown), or with an error."""
+        now = time.monotonic()
+        self.in_flight -= 1
+        if used:
+            self._pace.refund(max(0, weight - used))
+        if error is None or isinstance(error, RequestRefused):
+            self._pace.accepted(now, sent_at)
+            self._window.answered(now, sent_at, now - sent_at)
+            self._breaker_answered(now, sent_at)
+        elif isinstance(error, Rejected) and error.status in RATE_LIMITED:
+            self._pace.rejected(now, sent_at, error.retry_after)
+            self._window.rejected(now, sent_at, self.in_flight + 1)
+            self._breaker_answered(now, sent_at)  # whoever refuses for our pace is there
+        elif isinstance(error, Rejected | NotSent | MaybeExecuted | UnusableResponse):
+            if error.retry_after:
+                self._pace.fence(now, error.retry_after)
+            self._window.troubled(now)
+            self._breaker.failed(now, sent_at, str(error))
+        elif not isinstance(error, ModelError | Withdrawn):
+            self._gate.close(error)  # a wrong key, a wrong address: now, or each answer would let the next one out
+        self.look()
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _breaker_answered(self, now: float, sent_at: float) -> None:
+        was_open = self._breaker.is_open
+        self._breaker.answered(now, sent_at)
+        if was_open and not self._breaker.is_open:
+            self._window.restart(now)  # who just came back is not met by everything at once
+
+    async def _wait(self, queue: deque[Waiting], waiting: Waiting) -> float:
+        if not self._gate.lets(waiting.draw):
+            raise Withdrawn(f"call {waiting.draw} is no longer needed")
+        queue.append(waiting)
+        self.look()
+        return await waiting.granted
+
+    def _gate_changed(self) -> None:
+        for queue in (self._ready, self._wanting):
+            for item in [item for item in queue if not self._gate.lets(item.draw)]:
+                queue.remove(item)
+                _refuse(item, Withdrawn(f"call {item.draw} is no longer needed"))
+        self.look()
+
+    def look(self) -> None:
+        """Grant what can be granted now; see to it that somebody looks again when time alone changes that."""
+        if not self._wanting and not self._ready:
+            return
+        now = time.monotonic()
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        gave_up = self._breaker.gave_up(now)
+        if gave_up:
+            self._send_all_away(gave_up)
+            return
+        later = self._let_out(now)
+        self._let_reserve()
+        if later is not None:
+            self._alarm = self._loop.call_later(max(later, 0.001), self.look)
+
+    def _send_all_away(self, why: str) -> None:
+        waiting = [*self._ready, *self._wanting]
+        self._ready.clear()
+        self._wanting.clear()
+        for item in waiting:
+            _refuse(item, ModelError(why))
+
+    def _let_out(self, now: float) -> float | None:
+        """Send reserved attempts; returns after how many seconds to look again, None if time alone changes nothing."""
+        while self._ready:
+            if self.in_flight >= self._window.allowed(now):
+                return self._window.next_change(now)
+            delay = self._breaker.delay(now)
+            if delay is None:
+                return None
+            delay = max(delay, self._pace.delay(now, self._ready[0].weight))
+            if delay > 0:
+                return delay
+            item = self._ready.popleft()
+            if item.granted.done():
+                continue
+            if self._breaker.is_open:
+                self._breaker.probe(now)
+            self._pace.take(now, item.weight)
+            self._unsent -= 1
+            self.in_flight += 1
+            item.granted.set_result(now)
+        return None
+
+    def _let_reserve(self) -> None:
+        ahead = 1 if self._breaker.is_open else self._ahead
+        while self._wanting and self._unsent < ahead:
+            item = self._first_that_fits()
+            if item is None:
+                self._stop_where_nothing_fits()
+                return
+            if item.granted.done():
+                continue
+            self._budget.reserve(item.bound)
+            self._unsent += 1
+            item.granted.set_result(math.nan)
+
+    def _first_that_fits(self) -> Waiting | None:
+        """The first waiting call that the caps can pay for, taken out of the queue."""
+        for item in self._wanting:
+            if self._budget.fits(item.bound):
+                self._wanting.remove(item)  # nearly always the first one
+                return item
+        return None
+
+    def _stop_where_nothing_fits(self) -> None:
+        """Calls that come back free what they did not use; when none is out, the cap is reached."""
+        for item in list(self._wanting):
+            why = self._budget.exhausted(item.bound)
+            if why:
+                self._wanting.remove(item)
+                _refuse(item, CapReached(self._budget.never_fits(item.bound) or why))
+
+
+def _refuse(item: Waiting, error: SelfinstructError) -> None:
+    if not item.granted.done():
+        item.granted.set_exception(error)
