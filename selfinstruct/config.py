@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from selfinstruct import resources
 from selfinstruct.errors import ConfigProblem, UsageProblem
+from selfinstruct.money import Amount, Price, parse_amount, parse_duration, parse_price
 from selfinstruct.schema import Lang, Noun, Sampling
 
 Api = Literal["local", "chat", "completion", "fake", "replay"]
@@ -138,6 +139,18 @@ TABLES = frozenset(
 """The recipe's tables: ``model``, and one for each stage."""
 
 
+def _read_by(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """A validator that reads text as its option would be read."""
+    return lambda value: parse(value) if isinstance(value, str) else value
+
+
+def _read_patience(text: str) -> float:
+    return parse_duration(text, "--give-up-after")
+
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
 class Settings(BaseSettings):
     """What does not change a byte: keys, paths, concurrency. Read from ``SELFINSTRUCT_*`` and OpenAI's variables."""
 
@@ -145,7 +158,17 @@ class Settings(BaseSettings):
 
     output_dir: Path = Path("output")
     concurrency: int | None = Field(default=None, ge=1)
+    rpm: float | None = Field(default=None, gt=0)
+    tpm: float | None = Field(default=None, gt=0)
     timeout: float = Field(default=600.0, gt=0)
+    give_up_after: Annotated[Seconds | None, BeforeValidator(_read_by(_read_patience))] = None
+    deadline: Annotated[Seconds | None, BeforeValidator(_read_by(parse_duration))] = None
+    # NoDecode: 20 is an amount, too, and no JSON.
+    max_cost: Annotated[Amount | None, NoDecode, BeforeValidator(_read_by(parse_amount))] = None
+    max_calls: int | None = Field(default=None, ge=1)
+    max_tokens_total: int | None = Field(default=None, ge=1)
+    price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
+    sync: bool = True
     max_unusable: float = Field(default=0.2, ge=0, le=1)
     threads: int | None = Field(default=None, ge=1)
     gguf: Path | None = None

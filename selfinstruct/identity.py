@@ -6,16 +6,44 @@ import difflib
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
+from pydantic import ValidationError
 
 from selfinstruct import __version__
-from selfinstruct.config import TABLES, Recipe
-from selfinstruct.errors import DamagedRun, IdentityChanged
+from selfinstruct.config import ModelRecipe, Recipe
+from selfinstruct.errors import BadData, DamagedRun, IdentityChanged
 from selfinstruct.methods import Link
 from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
 from selfinstruct.store_files import pretty, write_whole
+
+CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] = {
+    # A change may change a byte of a shard: another run. Fields of the recipe, a table's with its name before them;
+    # ``model`` counts by the endpoint it becomes, ``seed_tasks`` by what is in the file.
+    "identity": frozenset(
+        """method lang seed seed_tasks round_size rounds_per_shard lag in_step
+        model.api model.name model.base_url model.token_field model.omit model.extra_body model.send_seed
+        model.reproducible model.context
+        bootstrap.temperature bootstrap.top_p bootstrap.presence_penalty bootstrap.frequency_penalty
+        bootstrap.max_tokens bootstrap.num_demos bootstrap.machine_demos bootstrap.new_tasks bootstrap.threshold
+        bootstrap.similar bootstrap.min_words bootstrap.max_words bootstrap.blacklist
+        classify.temperature classify.top_p classify.presence_penalty classify.frequency_penalty classify.max_tokens
+        classify.demos classify.resamples classify.resample_temperature
+        instances.temperature instances.top_p instances.presence_penalty instances.frequency_penalty
+        instances.max_tokens instances.max_tokens_classification instances.demos_output_first
+        instances.demos_input_first instances.max_instances instances.keep instances.min_output_words
+        instances.max_ngram_repeats""".split()
+    ),
+    # How, how fast and for how much: may differ at every start. Fields of the settings.
+    "operational": frozenset(
+        """output_dir concurrency rpm tpm timeout give_up_after deadline max_cost max_calls max_tokens_total price sync
+        max_unusable threads gguf replay_from allow_network_fs openai_api_key openai_base_url""".split()
+    ),
+    # A larger one goes on where the smaller one ended.
+    "extending": frozenset({"target"}),
+}
+"""What a change between two starts of a run means. A new field has to be listed: a test fails for one that is not."""
 
 
 class StageIdentity(Noun):
@@ -38,6 +66,15 @@ class StageIdentity(Noun):
         """Hex sha256 of the identity: what the next stage of the chain is built on."""
         return hashlib.sha256(orjson.dumps(self.identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
+    @property
+    def endpoint(self) -> tuple[Endpoint, Rendering]:
+        """Who answers, and how it is asked. Raises `DamagedRun` when that is not there."""
+        model = self.identity.get("model")
+        try:
+            return Endpoint(**{name: model[name] for name in Endpoint.model_fields}), model["rendering"]  # type: ignore[index]
+        except (TypeError, KeyError, ValidationError) as error:
+            raise DamagedRun(f"{self.stage}/stage.json: does not say which model answers") from error
+
 
 def of_stage(
     link: Link,
@@ -48,12 +85,13 @@ def of_stage(
     target: int,
 ) -> StageIdentity:
     """The identity of one stage of a chain. Seeds count by content, not by path."""
-    shared = recipe.model_dump(mode="json", exclude={*TABLES, "seed_tasks"})
-    own = {link.table: recipe.model_dump(mode="json")[link.table]}
+    values = recipe.model_dump(mode="json")
+    shared = {name: value for name, value in values.items() if name in CLASSES["identity"] - {"seed_tasks"}}
+    own = {name: value for name, value in values[link.table].items() if f"{link.table}.{name}" in CLASSES["identity"]}
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
     identity = {
         **shared,
-        **own,
+        link.table: own,
         "model": {
             **recipe.model.model_dump(include={"api", "context", "reproducible"}),
             **endpoint[0].model_dump(mode="json"),
@@ -78,7 +116,7 @@ def read(folder: Path) -> StageIdentity | None:
     """What the stage in this folder was started with; None when it never was. Raises `DamagedRun`."""
     path = folder / "stage.json"
     try:
-        return StageIdentity.model_validate_json(path.read_bytes())
+        return StageIdentity.model_validate(_unsealed(path.read_bytes()))
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -98,8 +136,57 @@ def of_run(path: Path) -> list[StageIdentity]:
 
 
 def write(folder: Path, identity: StageIdentity) -> None:
-    """Write ``stage.json``, by one rename."""
-    write_whole(folder / "stage.json", pretty(identity.model_dump()))
+    """Write ``stage.json``, by one rename; its last line is the sha256 of what stands before it."""
+    write_whole(folder / "stage.json", _sealed(identity))
+
+
+def is_intact(folder: Path) -> bool:
+    """True when ``stage.json`` is, byte for byte, what was written; before 0.2 that was without the last line."""
+    try:
+        data = (folder / "stage.json").read_bytes()
+        started = StageIdentity.model_validate(_unsealed(data))
+        return data in (_sealed(started), pretty(started.model_dump()))
+    except (OSError, ValueError):
+        return False
+
+
+def model_recipe_of(started: StageIdentity) -> ModelRecipe:
+    """The recipe's ``[model]`` that a stage was started with, named. Raises `DamagedRun`."""
+    endpoint, _ = started.endpoint
+    model = started.identity["model"]
+    own = {name: value for name, value in model.items() if name in ModelRecipe.model_fields}
+    own["name"] = "" if model["api"] == "replay" else endpoint.model
+    own["base_url"] = endpoint.identity if model["api"] in ("chat", "completion") else ""
+    return ModelRecipe(**own)
+
+
+def recipe_of(path: Path) -> tuple[Recipe, int]:
+    """The recipe that a run of stages was started with, put together from its ``stage.json`` files, and its target.
+
+    Raises `BadData` where no run was started, and `DamagedRun` for a file that is missing or cannot be read.
+    """
+    chain = of_run(path)
+    if not chain:
+        raise BadData(f"{path}: no run was started here (no <stage>/stage.json)")
+    every = {name: value for started in chain for name, value in started.identity.items()}
+    fields = {name: value for name, value in every.items() if name in Recipe.model_fields}
+    fields |= {"model": model_recipe_of(chain[0]), "seed_tasks": chain[0].seed_tasks}
+    try:
+        return Recipe.model_validate(fields), chain[0].target
+    except ValidationError as error:
+        raise DamagedRun(f"{path}: its stage.json files hold no recipe: {error.errors()[0]['msg']}") from error
+
+
+def _sealed(identity: StageIdentity) -> bytes:
+    fields = identity.model_dump()
+    return pretty({**fields, "sha256": hashlib.sha256(orjson.dumps(fields)).hexdigest()})
+
+
+def _unsealed(data: bytes) -> Any:
+    fields = orjson.loads(data)
+    if isinstance(fields, dict):
+        fields.pop("sha256", None)
+    return fields
 
 
 def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import __version__, identity, resources, run_folder, seed_tasks
+from selfinstruct import __version__, call_path, identity, resources, run_folder, seed_tasks
+from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Recipe, Settings
-from selfinstruct.errors import Interrupted, LimitReached, UnusableAnswers, Withdrawn
-from selfinstruct.ledger import Ledger, StageCalls
+from selfinstruct.errors import LimitReached, UnusableAnswers
+from selfinstruct.ledger import Ledger, Spending
 from selfinstruct.methods import METHODS, Link, Parts
-from selfinstruct.models.admitted import Admitted, Gate
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
-from selfinstruct.models.retrying import Retrying
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, SeedTask
 from selfinstruct.store import StageStore, Tally, read_manifest
@@ -44,8 +40,9 @@ class Account:
     run: str
     target: int
     tallies: dict[str, Tally] = field(default_factory=dict)
-    calls: list[StageCalls] = field(default_factory=list)
-    ambiguous: int = 0
+    spending: list[Spending] = field(default_factory=list)
+    budget: Budget | None = None
+    currency: str = "usd"
     new_calls: int = 0
     new_tokens: int = 0
     seconds: float = 0.0
@@ -53,9 +50,11 @@ class Account:
     stopping: bool = False
     notes: list[str] = field(default_factory=list)
 
-    def calls_of(self, stage: str) -> StageCalls:
-        """What a stage has been answered so far; zeros before its first answer."""
-        return next((row for row in self.calls if row.stage == stage), StageCalls(stage, 0, 0, 0))
+    def calls_of(self, stage: str) -> tuple[int, int, int]:
+        """How many calls of a stage have been answered, and with how many tokens in and out."""
+        rows = [row for row in self.spending if row.stage == stage and row.state == "settled"]
+        calls = sum(row.attempts for row in rows)
+        return calls, sum(row.prompt_tokens for row in rows), sum(row.completion_tokens for row in rows)
 
     @property
     def unusable_share(self) -> float:
@@ -101,14 +100,13 @@ def run(plan: Plan, account: Account, watch: Watch) -> None:
     """Run to the account's target, or resume. Raises what stopped it; the account is true either way."""
     started = time.monotonic()
     held = run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs)
-    with held, Ledger(plan.path / "ledger.sqlite3") as ledger:
+    with held, Ledger(plan.path / "ledger.sqlite3", sync=plan.settings.sync) as ledger:
         _settle_identity(plan, account, started_before=ledger.rows.has_answers())
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as loop:
+            with asyncio.Runner(loop_factory=call_path.loop_factory()) as loop:
                 loop.run(_run(plan, ledger, account, watch))
         finally:
-            account.calls = ledger.rows.by_stage()
-            account.ambiguous = ledger.rows.attempts("ambiguous")
+            account.spending, account.currency = ledger.rows.spending(), ledger.rows.currency()
             account.seconds = time.monotonic() - started
     if account.unusable_share > plan.settings.max_unusable:
         raise UnusableAnswers(
@@ -118,18 +116,7 @@ def run(plan: Plan, account: Account, watch: Watch) -> None:
         )
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it exists: less CPU a call."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
-
-
 async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> None:
-    gate, opened = Gate(), plan.opened
-    admitted = Admitted(opened.model, ledger, opened.endpoint, gate, opened.concurrency)
     chain: list[StageRun] = []
 
     def answered(completion: Completion) -> None:
@@ -137,11 +124,12 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         account.new_tokens += completion.prompt_tokens + completion.completion_tokens
         watch(chain)
 
-    model = Recorded(Retrying(admitted), ledger, opened.endpoint, answered)
-    chain += _chain(plan, model, account)
+    path = call_path.build(plan.opened, ledger, plan.settings, answered)
+    account.budget = path.budget
+    chain += _chain(plan, path.model, account)
     runner = Runner(
         chain,
-        gate,
+        path.gate,
         target=account.target,
         lag=plan.recipe.lag,
         in_step=plan.recipe.in_step,
@@ -153,14 +141,11 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         account.stopping = True
         watch(chain)
 
-    with _draining(gate, stopping) as signals:
+    with call_path.stopping(path.gate, plan.settings.deadline, stopping):
         try:
             await runner.run()
-        except Withdrawn as stop:
-            number = signals[0] if signals else signal.SIGINT
-            raise Interrupted("stopped; every answer received is recorded, running again goes on", number) from stop
         finally:
-            await model.aclose()
+            await path.model.aclose()
     account.exhausted = runner.exhausted
     if runner.exhausted:
         accepted = chain[0].store.accepted
@@ -226,25 +211,3 @@ def _recall(run: StageRun) -> None:
     for record in run.store.upto(run.store.rounds):
         for item in run.filters:
             item.admit(record)
-
-
-@contextmanager
-def _draining(gate: Gate, stopping: Callable[[], None]) -> Iterator[list[int]]:
-    """The first SIGINT or SIGTERM closes the gate, the second ends the process at once; yields the signals received."""
-    loop = asyncio.get_running_loop()
-    received: list[int] = []
-
-    def handle(number: int) -> None:
-        if received:
-            os._exit(128 + number)  # what is durable stays; what is in flight becomes ambiguous
-        received.append(number)
-        gate.close()
-        stopping()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, handle, number)
-    try:
-        yield received
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

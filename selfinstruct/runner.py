@@ -18,8 +18,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
-from selfinstruct.models.admitted import Gate
 from selfinstruct.protocols import Filter, Job, Model, Stage
 from selfinstruct.schema import Provenance, Record, Reject
 from selfinstruct.store import WINDOW, StageStore
@@ -32,6 +32,9 @@ GIVE_UP_AFTER = 20
 
 _BACKLOG = 16
 """Rounds the first stage may be ahead of the last one: bounds the memory of a chain with a slow end."""
+
+REFUSALS = {"refused": "request_refused", "unusable": "unusable_response", "skipped": "skipped"}
+"""The reject reasons of calls that will never be answered, by who said so."""
 
 Outcome = list[Record | Reject]
 
@@ -72,7 +75,7 @@ class Runner:
 
     ``screened`` is called after each round, for progress. After `run`, ``exhausted`` tells whether new candidates ran
     out. Raises what stopped the run; every screened round is then in a shard or, for nothing, derived again from the
-    ledger. Raises `Withdrawn` when ``gate`` was closed from outside.
+    ledger. Raises the gate's reason, or `Withdrawn`, when it was closed from outside.
     """
 
     def __init__(
@@ -96,16 +99,15 @@ class Runner:
         self._surplus: set[asyncio.Task[list[Outcome]]] = set()
 
     async def run(self) -> None:
-        """The loop. Nothing is cancelled: a call in flight is paid for, so its answer is waited for and recorded."""
+        """The loop. A call in flight is paid for: its answer is waited for, and recorded, as long as the gate says."""
         self._look_for_the_end()
         while tasks := self._go_on():
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                self._note(task.exception())
+            for task in await self._gate.first_of(tasks):
+                self._note(None if task.cancelled() else task.exception())
         if self._failure is not None:
             raise self._failure
         if not all(run.done for run in self.chain):
-            raise Withdrawn("the run was asked to stop")
+            raise self._gate.reason or Withdrawn("the run was asked to stop")
 
     def _go_on(self) -> set[asyncio.Task[list[Outcome]]]:
         """Screen the rounds that are whole, start those that may start; returns what is in flight.
@@ -177,7 +179,7 @@ class Runner:
 
     def _screen_finished_rounds(self, run: StageRun) -> None:
         while self._failure is None and (task := run.under_way.get(run.screened)) is not None and task.done():
-            if task.exception() is not None:
+            if task.cancelled() or task.exception() is not None:
                 return
             del run.under_way[run.screened]
             run.store.add_round([_screen(run.filters, outcome) for outcome in task.result()])
@@ -212,7 +214,7 @@ class Runner:
         if error is None or isinstance(error, Withdrawn) or self._failure is not None:
             return
         self._failure = error
-        self._gate.close()
+        self._gate.close(error if isinstance(error, SelfinstructError) else None)
 
 
 def _unreadable(run: StageRun) -> ConfigProblem | None:
@@ -233,7 +235,7 @@ def _refused(job: Job, refusal: RequestRefused) -> Reject:
         id=job.id(),
         provenance=Provenance(calls=(refusal.call,) if refusal.call else ()),
         stage=job.stage,
-        reason="request_refused",
+        reason=REFUSALS[refusal.verdict],
         detail=str(refusal),
         unusable=True,
     )

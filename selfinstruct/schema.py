@@ -78,13 +78,19 @@ class Sampling(Noun):
 
 
 class Request(Noun):
-    """What a stage asks of a model: a prompt to continue, or messages to answer. Names no vendor and no model."""
+    """What a stage asks of a model: a prompt to continue, or messages to answer. Names no vendor and no model.
+
+    ``body``, with the ``path`` it goes to, is the request as it is sent: a line of somebody's request file, or what
+    became of the other fields once it was written down.
+    """
 
     draw: Draw
     prompt: str | None = None
     messages: tuple[Message, ...] | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    path: str = ""
+    body: bytes | None = None
 
 
 class Endpoint(Noun):

@@ -27,6 +27,8 @@ _THINK, _END_OF_THINK = "<think>", "</think>"
 
 def path(request: Request) -> str:
     """The API path a request goes to: messages are chat, a prompt is a completion."""
+    if request.path:
+        return request.path
     if (request.prompt is None) == (request.messages is None):
         raise ValueError("a request has a prompt or messages, and not both")
     return CHAT if request.messages is not None else COMPLETIONS
@@ -34,6 +36,9 @@ def path(request: Request) -> str:
 
 def body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     """The JSON body, as the endpoint wants it spelled; what the endpoint's ``omit`` names is left out."""
+    if request.body is not None:
+        parsed: dict[str, Any] = orjson.loads(request.body)
+        return parsed
     fields: dict[str, Any] = {"model": endpoint.model}
     if path(request) == CHAT:
         fields["messages"] = [message.model_dump() for message in request.messages or ()]
@@ -65,19 +70,21 @@ def canonical(body: dict[str, Any]) -> bytes:
         raise BadData(f"a request cannot be written as JSON: {problem}; look for broken text in the seeds") from problem
 
 
+def written(endpoint: Endpoint, request: Request) -> bytes:
+    """The request as the bytes that are sent; one that was written before stays as it is."""
+    return request.body if request.body is not None else canonical(body(endpoint, request))
+
+
 def call_key(endpoint: Endpoint, request: Request) -> str:
     """The key of a call, 64 hex digits: sha256 over canonical body, API path, endpoint identity and draw."""
-    return key_of(canonical(body(endpoint, request)), endpoint, request)
+    return key_of(written(endpoint, request), endpoint, request)
 
 
 def key_of(body: bytes, endpoint: Endpoint, request: Request) -> str:
     """The same, for who has the canonical body at hand already."""
-    digest = hashlib.sha256()
     parts = (body, path(request).encode(), endpoint.identity.encode(), str(request.draw).encode())
-    for part in parts:  # each with its length before it, so no two lists of parts give the same bytes
-        digest.update(len(part).to_bytes(8, "big"))
-        digest.update(part)
-    return digest.hexdigest()
+    # Each with its length before it, so no two lists of parts give the same bytes.
+    return hashlib.sha256(b"".join([len(part).to_bytes(8, "big") + part for part in parts])).hexdigest()
 
 
 # --- bytes → completion -------------------------------------------------------------------------------------------
@@ -88,6 +95,8 @@ def completion(raw: bytes, *, chat: bool) -> Completion:
 
     A body that is an error object raises what the error stands for (see `wire_errors`): llama.cpp in process reports
     a full context that way. Text of ``None`` is an empty text; ``finish_reason`` is "refusal" where the model says so.
+    Both names a server gives, that one and the model's, are made one short printable line: they reach records and
+    terminals.
     """
     data = _object(raw)
     choice = _first_choice(data)
@@ -97,9 +106,9 @@ def completion(raw: bytes, *, chat: bool) -> Completion:
     finish_reason, model = choice.get("finish_reason"), data.get("model")
     return Completion(
         text=text,
-        finish_reason="refusal" if refused else finish_reason if isinstance(finish_reason, str) else None,
+        finish_reason="refusal" if refused else one_line(finish_reason, 60) if isinstance(finish_reason, str) else None,
         reasoning=reasoning,
-        model=model if isinstance(model, str) else "",
+        model=one_line(model, 200) if isinstance(model, str) else "",
         prompt_tokens=_tokens(data, "prompt_tokens"),
         completion_tokens=_tokens(data, "completion_tokens"),
         raw=raw,

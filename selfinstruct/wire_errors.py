@@ -58,6 +58,7 @@ _STATUS_BY_NAME = (
     (429, re.compile(r"rate_?limit|too_?many_?requests|insufficient_quota", re.I)),
     (503, re.compile(r"overloaded|unavailable", re.I)),
     (401, re.compile(r"authentication|invalid_api_key", re.I)),
+    (404, re.compile(r"model_not_found", re.I)),
     (400, re.compile(r"invalid_request|context|bad_?request|content_(policy|filter)", re.I)),
 )
 _CONTENT_FIELDS = frozenset({"model", "messages", "prompt"})
@@ -133,13 +134,14 @@ def _read(answer: bytes | dict[str, Any]) -> _Problem:
     if not isinstance(error, dict):
         return _Problem(message=shown(error), words=shown(error))
     message = shown(error.get("message") or error.get("detail") or error)
-    names = shown(f"{error.get('code') or ''} {error.get('type') or ''}")
-    param = error.get("param")
+    code, kind, param = (error.get(name) for name in ("code", "type", "param"))
+    code, kind = (str(name) if isinstance(name, str | int | float) else "" for name in (code, kind))
+    names = one_line(f"{code} {kind}")
     return _Problem(
         message=message,
         words=f"{names} {message}",
         param=param if isinstance(param, str) else "",
-        status=_own_status(error.get("code"), names),
+        status=_own_status(code, names),
     )
 
 
@@ -151,9 +153,9 @@ def _parsed(answer: bytes) -> Any:
         return one_line(re.sub(rb"<[^>]{0,200}>", b" ", answer[:4000])) or "an empty body"
 
 
-def _own_status(code: object, names: str) -> int:
-    if re.fullmatch(r"[45][0-9][0-9]", str(code)):
-        return int(str(code))
+def _own_status(code: str, names: str) -> int:
+    if re.fullmatch(r"[45][0-9][0-9]", code):
+        return int(code)
     return next((status for status, pattern in _STATUS_BY_NAME if pattern.search(names)), 0)
 
 

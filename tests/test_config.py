@@ -10,6 +10,7 @@ import pytest
 from selfinstruct import resources
 from selfinstruct.config import Recipe, Settings, known_keys, resolve, settings
 from selfinstruct.errors import ConfigProblem, UsageProblem
+from selfinstruct.money import Amount, Price
 
 # Self-Instruct's values, from its code (systems §1.1 to §1.4).
 PAPER: dict[str, Any] = {
@@ -123,6 +124,51 @@ def test_flag_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -
     assert (chosen.concurrency, chosen.output_dir) == (7, Path("/data/runs"))
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("rpm", "90.5", 90.5),
+        ("tpm", "1e6", 1e6),
+        ("give_up_after", "20m", 1200.0),
+        ("deadline", "1h30m", 5400.0),
+        ("deadline", "90", 90.0),
+        ("max_cost", "20usd", Amount("usd", 20 * 10**12)),
+        ("max_cost", "20", Amount("usd", 20 * 10**12)),
+        ("max_cost", "¥0.5", Amount("cny", 5 * 10**11)),
+        ("max_calls", "1000", 1000),
+        ("max_tokens_total", "5", 5),
+        ("price", "in=0.5,out=1.5", Price(500_000, 1_500_000, "usd", "--price", "")),
+        ("price", "in=2,out=8,currency=cny", Price(2_000_000, 8_000_000, "cny", "--price", "")),
+        ("sync", "false", False),
+    ],
+)
+def test_limits_and_money_are_read_alike_from_flags_and_variables(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str, expected: object
+) -> None:
+    """As people write amounts, prices and durations; without any there is no limit."""
+    assert getattr(settings({}), name) == (True if name == "sync" else None)
+    assert getattr(settings({name: text}), name) == expected
+    monkeypatch.setenv(f"SELFINSTRUCT_{name.upper()}", text)
+    assert getattr(settings({}), name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("give_up_after", "soon", "--give-up-after 'soon': it must be more than 0 and look like 6h"),
+        ("deadline", "0", "--deadline '0': it must be more than 0"),
+        ("max_cost", "much", "--max-cost 'much': it must be more than 0 and look like 20usd"),
+        ("max_cost", "-1usd", "--max-cost '-1usd': it must be more than 0"),
+        ("price", "1.5", "--price '1.5': it must look like in=0.5,out=1.5"),
+    ],
+)
+def test_what_is_no_amount_price_or_duration_names_its_option(name: str, text: str, why: str) -> None:
+    """With an example of what is meant."""
+    with pytest.raises(UsageProblem) as problem:
+        settings({name: text})
+    assert str(problem.value).startswith(why)
+
+
 def test_openais_own_variables_are_read_and_the_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the names every OpenAI client uses."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
@@ -143,6 +189,10 @@ def test_openais_own_variables_are_read_and_the_key_is_never_shown(monkeypatch: 
         ("SELFINSTRUCT_MAX_UNUSABLE", "20", "less than or equal to 1"),
         ("SELFINSTRUCT_ALLOW_NETWORK_FS", "maybe", "unable to interpret input"),
         ("SELFINSTRUCT_THREADS", "", "unable to parse string as an integer"),
+        ("SELFINSTRUCT_RPM", "0", "greater than 0"),
+        ("SELFINSTRUCT_TPM", "nan", "greater than 0"),
+        ("SELFINSTRUCT_MAX_CALLS", "0", "greater than or equal to 1"),
+        ("SELFINSTRUCT_MAX_TOKENS_TOTAL", "1.5", "unable to parse string as an integer"),
     ],
 )
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, text: str, why: str) -> None:

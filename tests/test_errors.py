@@ -15,6 +15,7 @@ EXIT_CODES = {
     "UsageProblem": 2,
     "UnusableAnswers": 3,
     "LimitReached": 4,
+    "CapReached": 4,
     "DamagedRun": 5,
     "BadData": 65,
     "OutputFailed": 74,
@@ -85,6 +86,15 @@ def test_a_model_error_says_what_the_server_said() -> None:
     assert (str(busy), busy.status, busy.retry_after) == ("busy", 429, 1.5)
     lost = errors.NotSent("no route")
     assert (lost.status, lost.retry_after) == (None, None)
+
+
+def test_a_refusal_says_who_decided() -> None:
+    """The server, unless somebody else is named; it becomes the reason of the reject."""
+    refusal = errors.RequestRefused("too long", status=400)
+    assert (refusal.verdict, refusal.call, refusal.status) == ("refused", "", 400)
+    odd = errors.RequestRefused.unusable("HTML with 200", "c0ffee")
+    assert (str(odd), odd.verdict, odd.call, odd.status) == ("HTML with 200", "unusable", "c0ffee", None)
+    assert errors.RequestRefused("again").verdict == "refused"
 
 
 def test_a_parse_error_names_the_reject_it_becomes() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from selfinstruct import __version__, identity, prompts
 from selfinstruct.config import Recipe, resolve
-from selfinstruct.errors import DamagedRun, IdentityChanged, OutputFailed
+from selfinstruct.errors import BadData, DamagedRun, IdentityChanged, OutputFailed
 from selfinstruct.identity import StageIdentity
 from selfinstruct.methods import Link
 from selfinstruct.protocols import Stage
@@ -218,11 +218,37 @@ def test_stage_json_says_what_the_stage_was_started_with(run: Run) -> None:
     """For people too: the version that wrote it, and the prompts' full texts."""
     identity.write(run.folder, run.identity())
     written = orjson.loads((run.folder / "stage.json").read_bytes())
-    assert list(written) == ["stage", "selfinstruct", "target", "seed_tasks", "identity", "prompts"]
+    assert list(written) == ["stage", "selfinstruct", "target", "seed_tasks", "identity", "prompts", "sha256"]
     assert (written["stage"], written["selfinstruct"], written["target"]) == ("bootstrap", __version__, 100)
     assert written["prompts"] == {"bootstrap/en/list": PROMPT}
     assert written["identity"]["bootstrap"]["presence_penalty"] == 2.0
     assert identity.read(run.folder) == run.identity()
+
+
+def test_a_stage_json_that_was_changed_shows(run: Run) -> None:
+    """Any byte of it; it is still read, since what it says may be compared."""
+    identity.write(run.folder, run.identity())
+    assert identity.is_intact(run.folder)
+    path = run.folder / "stage.json"
+    path.write_bytes(path.read_bytes().replace(b'"target": 100', b'"target": 101'))
+    assert not identity.is_intact(run.folder)
+    assert identity.read(run.folder) == run.identity().model_copy(update={"target": 101})
+
+
+def test_the_recipe_of_a_run_is_put_together_from_its_stages(tmp_path: Path) -> None:
+    """Each stage's own table from its own file; the target beside it."""
+    recipe = resolve(None, ["seed=7", "classify.demos=3", "instances.keep=2"], {"model.api": "chat", "model.name": "m"})
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base_url": "https://a.example/v1"})})
+    upstream = None
+    for name in ("bootstrap", "classify", "instances"):
+        link = Link(cast(Stage, SimpleNamespace(name=name)), (), ())
+        endpoint = Endpoint(identity="https://a.example/v1", model="m")
+        upstream = identity.of_stage(link, recipe, SEEDS, (endpoint, "chat"), upstream, 100)
+        (tmp_path / name).mkdir()
+        identity.write(tmp_path / name, upstream)
+    assert identity.recipe_of(tmp_path) == (recipe, 100)
+    with pytest.raises(BadData, match="no run was started here"):
+        identity.recipe_of(tmp_path / "nowhere")
 
 
 def test_the_stages_of_a_run_come_in_the_order_of_the_chain(tmp_path: Path) -> None:

@@ -16,17 +16,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from selfinstruct.admission import gate as gates
+from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import (
     AccessDenied,
     ConfigProblem,
     DamagedRun,
+    Interrupted,
     OutputFailed,
     RequestRefused,
+    Verdict,
     Withdrawn,
 )
-from selfinstruct.models.admitted import Gate
 from selfinstruct.protocols import Drop, Filter, Job, Model, Stage
-from selfinstruct.runner import GIVE_UP_AFTER, Runner, StageRun
+from selfinstruct.runner import GIVE_UP_AFTER, REFUSALS, Runner, StageRun
 from selfinstruct.schema import Completion, Draw, Neighbour, Provenance, Record, Reject, Request
 from selfinstruct.store import StageStore
 
@@ -559,6 +562,27 @@ async def test_a_refused_request_is_a_reject_and_the_run_goes_on(tmp_path: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("verdict", "reason"),
+    [("refused", "request_refused"), ("unusable", "unusable_response"), ("skipped", "skipped")],
+)
+async def test_a_reject_says_who_gave_the_call_up_and_names_it(tmp_path: Path, verdict: Verdict, reason: str) -> None:
+    """The server, the response gate after the last try, or a person."""
+
+    def gives_one_up(request: Request) -> str | Exception:
+        if request.draw.slot == 2:
+            refusal = RequestRefused("never")
+            refusal.call, refusal.verdict = "c0ffee", verdict
+            return refusal
+        return four_new_words(request)
+
+    assert verdict in REFUSALS
+    made = await finished(tmp_path, gives_one_up, target=12, chain=[Words()])
+    assert made.words.store.tally.rejects == {reason: 1}
+    reject = Reject.model_validate_json((tmp_path / "words" / "rejects-0.jsonl").read_text())
+    assert (reject.reason, reject.provenance.calls, reject.detail) == (reason, ("c0ffee",), "never")
+
+
 class ThreeRounds(Words):
     """Has nothing more to ask after three rounds."""
 
@@ -636,6 +660,54 @@ async def test_a_gate_closed_from_outside_drains_the_run(tmp_path: Path) -> None
     assert made.words.screened == 3
     assert made.rounds_asked() == [0, 1, 2, 3]  # of round 3, two calls at most; the others were withdrawn
     assert sorted(map(str, made.desk.answered)) == sorted(map(str, made.desk.sent))
+
+
+async def test_the_reason_a_gate_was_closed_for_is_what_the_run_ends_with(tmp_path: Path) -> None:
+    """A signal, the deadline, a server that counts otherwise: the exit code is theirs."""
+    reason = Interrupted("stopped", 2)
+
+    def watch(made: Bench) -> None:
+        if made.words.screened == 1:
+            made.gate.close(reason)
+
+    made: Bench = bench(tmp_path, four_new_words, target=16 * 9, screened=watch)
+    with pytest.raises(Interrupted) as raised:
+        await made.runner.run()
+    assert raised.value is reason
+
+
+async def test_a_failure_becomes_the_reason_of_the_gate(tmp_path: Path) -> None:
+    """So that whoever else looks at the gate knows how patient to be; a bug of ours is no reason it could give."""
+    denied = AccessDenied("wrong key")
+    made: Bench = bench(tmp_path, lambda request: denied)
+    with pytest.raises(AccessDenied):
+        await made.runner.run()
+    assert made.gate.reason is denied
+    made = bench(tmp_path, lambda request: ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        await made.runner.run()
+    assert (made.gate.closed, made.gate.reason) == (True, None)
+
+
+async def test_calls_that_do_not_come_home_are_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the patience of a closed gate is over they are cancelled; what was screened stays, their round is not."""
+    monkeypatch.setattr(gates, "DRAIN_SECONDS", 0.05)
+
+    def never(draw: Draw) -> int:
+        return 10**9 if (draw.round, draw.slot) == (2, 1) else 1
+
+    def watch(made: Bench) -> None:
+        if made.words.screened == 2:
+            asyncio.get_running_loop().call_later(0.05, made.gate.close, Interrupted("stopped", 15))
+
+    made: Bench = bench(tmp_path, four_new_words, target=16 * 9, turns=never, chain=[Words()], screened=watch)
+    with pytest.raises(Interrupted):
+        await made.runner.run()
+    assert made.words.screened == 2
+    missing = {(draw.round, draw.slot) for draw in made.desk.sent} - {(d.round, d.slot) for d in made.desk.answered}
+    assert missing == {(2, 1)}
 
 
 async def test_a_gate_closed_when_all_is_done_changes_nothing(tmp_path: Path) -> None:

@@ -47,6 +47,26 @@ def test_a_request_with_both_or_neither_is_a_bug(request_: Request) -> None:
         wire.path(request_)
 
 
+def test_a_request_that_was_written_down_keeps_its_path_and_its_bytes() -> None:
+    """It needs no prompt and no messages, and whatever stands beside the body no longer counts."""
+    raw = b'{"model": "other",  "n": 1}'
+    for beside in (RAW, CHAT, Request(draw=DRAW)):
+        request = beside.model_copy(update={"path": "/v1/completions", "body": raw})
+        assert wire.path(request) == "/v1/completions"
+        assert wire.written(ENDPOINT, request) == raw
+        assert wire.body(ENDPOINT, request) == {"model": "other", "n": 1}
+
+
+@pytest.mark.parametrize("request_", [RAW, CHAT])
+def test_writing_a_request_down_does_not_change_its_call(request_: Request) -> None:
+    """The same bytes under the same key, however often it is done."""
+    body = wire.written(ENDPOINT, request_)
+    assert body == wire.canonical(wire.body(ENDPOINT, request_))
+    again = request_.model_copy(update={"path": wire.path(request_), "body": body})
+    assert wire.written(ENDPOINT, again) == body
+    assert wire.call_key(ENDPOINT, again) == wire.call_key(ENDPOINT, request_) == wire.key_of(body, ENDPOINT, request_)
+
+
 def test_a_chat_body_holds_what_is_set_and_nothing_else() -> None:
     """Fields left at None are not sent: the server's own default holds."""
     assert wire.body(ENDPOINT, CHAT) == {
@@ -105,6 +125,8 @@ REQUEST_CHANGES: dict[str, Request] = {
     "messages": CHAT.model_copy(update={"messages": (Message(role="user", content="你好"),)}),
     "sampling": CHAT.model_copy(update={"sampling": Sampling(temperature=0.7, top_p=0.5, max_tokens=6)}),
     "stop": CHAT.model_copy(update={"stop": ()}),
+    "path": CHAT.model_copy(update={"path": "/v1/completions"}),
+    "body": CHAT.model_copy(update={"body": b"{}"}),
 }
 ENDPOINT_CHANGES: dict[str, Endpoint] = {
     "identity": ENDPOINT.model_copy(update={"identity": "https://api.example.org/v1"}),

@@ -1,79 +1,94 @@
-"""`Admitted`: lets an attempt out when there is room, and never before its reservation is on disk."""
+"""`Admitted`: lets an attempt out when it is its turn, and never before its reservation is on disk."""
 
 from __future__ import annotations
 
 import asyncio
 
 from selfinstruct import wire
-from selfinstruct.errors import RequestRefused, SelfinstructError, Withdrawn
-from selfinstruct.ledger import Ledger
+from selfinstruct.admission.budget import Budget
+from selfinstruct.admission.tariff import Tariff
+from selfinstruct.admission.turns import Turns
+from selfinstruct.errors import (
+    MaybeExecuted,
+    ModelError,
+    RequestRefused,
+    SelfinstructError,
+    UnusableResponse,
+    Withdrawn,
+)
+from selfinstruct.ledger import Ending, Ledger
+from selfinstruct.money import Bound
 from selfinstruct.protocols import Model
-from selfinstruct.schema import Completion, Draw, Endpoint, Request
-
-
-class Gate:
-    """What may still be sent. Closing it drains a run: calls in flight come home, no new one leaves.
-
-    Nothing is ever cancelled in mid-flight, since a cancelled call may have been billed and its answer lost.
-    """
-
-    def __init__(self) -> None:
-        self.closed = False
-        self._last: dict[str, int] = {}
-
-    def close(self) -> None:
-        """Let nothing more out."""
-        self.closed = True
-
-    def end(self, stage: str, last_round: int) -> None:
-        """Let nothing more out for rounds of ``stage`` after ``last_round``: the target is reached."""
-        self._last[stage] = last_round
-
-    def lets(self, draw: Draw) -> bool:
-        """True when a call of that draw may still leave."""
-        return not self.closed and draw.round <= self._last.get(draw.stage, draw.round)
+from selfinstruct.schema import Completion, Endpoint, Request
 
 
 class Admitted:
-    """At most ``limit`` attempts in flight; up to a quarter more are reserved on disk while those fly.
+    """One attempt: a turn to be reserved, the reservation, a turn to be sent, the answer.
 
-    A slot is free when the answer arrives, not when it is durable, so the disk never idles the wire. After a crash at
-    most the attempts in flight and those reserved ahead are ambiguous.
+    A slot is free when the answer arrives, not when it is durable, so the disk never idles the wire.
     """
 
-    def __init__(self, inner: Model, ledger: Ledger, endpoint: Endpoint, gate: Gate, limit: int) -> None:
+    def __init__(
+        self, inner: Model, ledger: Ledger, endpoint: Endpoint, turns: Turns, tariff: Tariff, budget: Budget
+    ) -> None:
         self._inner = inner
         self._ledger = ledger
         self._endpoint = endpoint
-        self._gate = gate
-        self._slots = asyncio.Semaphore(limit)
-        # One group commit's worth: what may be reserved while `limit` calls are out.
-        self._reservations = asyncio.Semaphore(limit + max(1, limit // 4))
+        self._turns = turns
+        self._tariff = tariff
+        self._budget = budget
 
     async def complete(self, request: Request) -> Completion:
         """One attempt. Raises `Withdrawn` when the run no longer wants the call; nothing was sent then."""
-        async with self._reservations:
-            if not self._gate.lets(request.draw):
-                raise Withdrawn(f"call {request.draw} is no longer needed")
-            # Rendered only now: hundreds may wait here, and a body is long.
-            body = wire.canonical(wire.body(self._endpoint, request))
-            key = wire.key_of(body, self._endpoint, request)
-            await self._ledger.reserve(key, str(request.draw), wire.path(request), body)
-            async with self._slots:
-                return await self._attempt(key, request)
-
-    async def _attempt(self, key: str, request: Request) -> Completion:
-        if not self._gate.lets(request.draw):
-            await self._ledger.fail(key, "withdrawn")
-            raise Withdrawn(f"call {request.draw} is no longer needed")
+        body = wire.written(self._endpoint, request)
+        bound = self._tariff.bound(body)
+        weight = self._tariff.weight(body, bound)
+        await self._turns.reserve(request.draw, weight, bound)
+        key = wire.key_of(body, self._endpoint, request)
+        path = wire.path(request)
+        written = request if request.body else request.model_copy(update={"body": body, "path": path})
         try:
-            return await self._inner.complete(request)
-        except RequestRefused:
-            raise  # a verdict: `Recorded` closes the attempt together with the call
-        except SelfinstructError as error:
-            await self._ledger.fail(key, type(error).__name__)
+            await self._ledger.reserve(key, request.draw, path, body, bound)
+            sent_at = await self._turns.send(request.draw, weight)
+        except (SelfinstructError, asyncio.CancelledError) as error:
+            self._budget.release(bound)
+            self._turns.unsent()
+            if isinstance(error, Withdrawn | ModelError | asyncio.CancelledError):  # else the ledger itself failed
+                await self._ledger.fail(key, type(error).__name__, "failed")
             raise
+        return await self._attempt(key, written, bound, weight, sent_at)
+
+    async def _attempt(self, key: str, request: Request, bound: Bound, weight: int, sent_at: float) -> Completion:
+        try:
+            completion = await self._inner.complete(request)
+        except SelfinstructError as error:
+            await self._failed(key, bound, weight, sent_at, error)
+            raise
+        except asyncio.CancelledError as error:  # not waited for any longer: whoever reads the ledger must know
+            self._budget.lose(bound)
+            self._turns.returned(sent_at, weight, 0, Withdrawn("not waited for"))
+            await self._ledger.fail(key, type(error).__name__, "ambiguous")
+            raise
+        # An answer that used more than its bound is recorded like any other; then the run ends. Both before the slot
+        # is free: what this call gave back may let the next one out.
+        self._turns.halt(self._budget.settle(bound, completion.prompt_tokens, completion.completion_tokens))
+        self._turns.returned(sent_at, weight, completion.prompt_tokens + completion.completion_tokens, None)
+        return completion
+
+    async def _failed(self, key: str, bound: Bound, weight: int, sent_at: float, error: SelfinstructError) -> None:
+        ending = _ending(error)
+        (self._budget.release if ending == "failed" else self._budget.lose)(bound)
+        self._turns.returned(sent_at, weight, 0, error)
+        if not isinstance(error, RequestRefused):  # a verdict: `Recorded` closes the attempt together with the call
+            await self._ledger.fail(key, type(error).__name__, ending)
 
     async def aclose(self) -> None:
         """Close the model below."""
         await self._inner.aclose()
+
+
+def _ending(error: SelfinstructError) -> Ending:
+    """Was it executed? What cannot be known counts as executed."""
+    if isinstance(error, UnusableResponse):
+        return "unusable"
+    return "ambiguous" if isinstance(error, MaybeExecuted) else "failed"

@@ -33,6 +33,7 @@ class FakeModel:
     async def complete(self, request: Request) -> Completion:
         """What the function says; its exceptions, returned or raised, pass."""
         chat = wire.path(request) == wire.CHAT
+        request = _readable(request)
         said = self._answer(request)
         if isinstance(said, Exception):
             raise said
@@ -53,6 +54,14 @@ class FakeModel:
             prompt_tokens=1 + len(_shown(request)) // _CHARACTERS_PER_TOKEN,
             completion_tokens=1 + len(text) // _CHARACTERS_PER_TOKEN,
         )
+
+
+def _readable(request: Request) -> Request:
+    """A request that came as a body, with the prompt or the messages that stand in it."""
+    if request.body is None or request.prompt is not None or request.messages is not None:
+        return request
+    body = orjson.loads(request.body)
+    return Request(draw=request.draw, prompt=str(body.get("prompt", body.get("messages"))))
 
 
 def _as_sent(said: Completion, *, chat: bool) -> bytes:

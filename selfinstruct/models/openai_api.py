@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
+from email.utils import formatdate, parsedate_to_datetime
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from selfinstruct import wire
 from selfinstruct.base_url import is_loopback, normal_base_url
-from selfinstruct.errors import AccessDenied, ConfigProblem, MaybeExecuted, NotSent, UnusableResponse
+from selfinstruct.errors import AccessDenied, ConfigProblem, MaybeExecuted, ModelError, NotSent, UnusableResponse
 from selfinstruct.schema import Completion, Endpoint, Request
 from selfinstruct.wire_errors import fault, one_line
 
@@ -30,8 +31,9 @@ class OpenAIModel:
     """Answers come from an OpenAI-compatible server.
 
     ``timeout`` is the total deadline of one attempt in seconds, body included; ``max_bytes`` caps the decompressed
-    body; ``connections`` is how many requests can be on the wire at once. The key is sent to ``base_url`` and nowhere
-    else: redirects are not followed. Must be used on one event loop.
+    body (aiohttp inflates 256 KiB at a time, so a small bomb stays small); ``connections`` is how many requests can be
+    on the wire at once. The key is sent to ``base_url`` and nowhere else: redirects are not followed. Must be used on
+    one event loop.
     """
 
     def __init__(
@@ -41,7 +43,7 @@ class OpenAIModel:
         api_key: str | None = None,
         *,
         timeout: float = 600.0,
-        max_bytes: int = 32 * 2**20,
+        max_bytes: int = 8 * 2**20,
         connections: int = 100,
     ) -> None:
         self._endpoint = endpoint
@@ -54,16 +56,18 @@ class OpenAIModel:
 
     async def complete(self, request: Request) -> Completion:
         """One attempt. Raises what `wire_errors` says of error answers, and the `ModelError` family for the rest."""
-        body = wire.body(self._endpoint, request)
         path = wire.path(request)
         url = self._base_url + path.removeprefix("/v1")
-        status, headers, answer = await self._post(url, wire.canonical(body))
+        status, headers, answer = await self._post(url, wire.written(self._endpoint, request))
         if not 200 <= status < 300:
-            raise fault(status, answer, where=url, fields=body.keys(), retry_after=retry_after(headers))
+            # What we wrote, the recipe can mend; what stands in a user's own request is for them to mend there.
+            ours = () if request.prompt is None and request.messages is None else wire.body(self._endpoint, request)
+            raise fault(status, answer, where=url, fields=ours, retry_after=retry_after(headers))
         try:
             return wire.completion(answer, chat=path == wire.CHAT)
-        except UnusableResponse as problem:
-            raise UnusableResponse(f"{url}: {problem}") from problem
+        except ModelError as problem:  # of an error object inside a 200, too
+            wish = retry_after(headers)
+            raise type(problem)(f"{url}: {problem}", status=problem.status, retry_after=wish) from problem
 
     async def aclose(self) -> None:
         """Close the connections; a second time does nothing."""
@@ -89,6 +93,8 @@ class OpenAIModel:
         except aiohttp.ClientResponseError as problem:  # bytes that are no HTTP
             raise UnusableResponse(f"{url}: the answer is not HTTP: {self._quoted(problem.message)}") from problem
         except aiohttp.ClientError as problem:
+            if isinstance(problem.__cause__, ContentEncodingError):
+                raise UnusableResponse(f"{url}: the answer's compression is broken") from problem
             raise MaybeExecuted(f"{url}: the connection was lost: {self._quoted(problem)}") from problem
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -128,10 +134,12 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     """How long the server asks to wait, in seconds, or None where it does not say or says nonsense.
 
     Reads ``retry-after-ms``, then ``Retry-After`` in seconds or as an HTTP date; a date counts from the server's own
-    ``Date``, so a wrong clock on this machine does no harm. Negative, endless and more than a day are nonsense.
+    ``Date``, so a wrong clock on this machine does no harm (a server without one is believed to have our time).
+    Negative, endless and more than a day are nonsense.
     """
     milliseconds, seconds = headers.get("retry-after-ms"), headers.get("Retry-After")
-    wishes = (_number(milliseconds, 0.001), _number(seconds, 1.0), _seconds_between(headers.get("Date"), seconds))
+    date = _seconds_between(headers.get("Date") or formatdate(usegmt=True), seconds)
+    wishes = (_number(milliseconds, 0.001), _number(seconds, 1.0), date)
     return next((wish for wish in wishes if wish is not None and 0 <= wish <= _LONGEST_WAIT_SECONDS), None)
 
 
@@ -139,8 +147,8 @@ def _number(text: str | None, unit: float) -> float | None:
     return float(text) * unit if text and re.fullmatch(r"[0-9]{1,20}(\.[0-9]{1,20})?", text.strip()) else None
 
 
-def _seconds_between(start: str | None, end: str | None) -> float | None:
-    if not start or not end:
+def _seconds_between(start: str, end: str | None) -> float | None:
+    if not end:
         return None
     try:
         return (parsedate_to_datetime(end) - parsedate_to_datetime(start)).total_seconds()

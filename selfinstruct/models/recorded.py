@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from selfinstruct import wire
-from selfinstruct.errors import RequestRefused
+from selfinstruct.errors import RequestRefused, UnusableResponse
 from selfinstruct.ledger import Ledger
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Endpoint, Request
@@ -14,8 +14,8 @@ from selfinstruct.schema import Completion, Endpoint, Request
 class Recorded:
     """The outermost wrapper: a call already answered is served from the ledger, for nothing and without a wait.
 
-    A refusal of the very request is an answer too: it is recorded and raised again the next time. ``answered`` is
-    called for each new answer, for progress.
+    A refusal of the very request is an answer too, and so is the last of several answers that were no completions:
+    each is recorded as a verdict and raised again the next time. ``answered`` is called for each new answer.
     """
 
     def __init__(
@@ -27,20 +27,21 @@ class Recorded:
         self._answered = answered
 
     async def complete(self, request: Request) -> Completion:
-        """The recorded answer, or a new one, durable before it is returned."""
+        """The recorded answer, or a new one, durable before it is returned. Raises `RequestRefused` for a verdict."""
         key = wire.call_key(self._endpoint, request)
-        call = self._ledger.rows.find(key)
-        if call is None or call.state == "open":
-            return await self._ask(key, request)
-        return call.completion()
+        call = self._ledger.find(request.draw, key)
+        return call.completion() if call else await self._ask(key, request)
 
     async def _ask(self, key: str, request: Request) -> Completion:
         try:
             completion = await self._inner.complete(request)
         except RequestRefused as refusal:
-            await self._ledger.refuse(key, str(refusal), refusal.status)
+            await self._ledger.refuse(key, str(refusal), refusal.status, refusal.verdict)
             refusal.call = key
             raise
+        except UnusableResponse as problem:
+            await self._ledger.refuse(key, str(problem), problem.status, "unusable")
+            raise RequestRefused.unusable(str(problem), key) from problem
         await self._ledger.settle(key, completion.raw, completion.prompt_tokens, completion.completion_tokens)
         self._answered(completion)
         return completion.model_copy(update={"call": key})

@@ -21,7 +21,7 @@ class ReplayModel:
 
     async def complete(self, request: Request) -> Completion:
         """The recorded answer. Raises `ConfigProblem` with a diff when this request was never made."""
-        call = self._ledger.find(wire.call_key(self._endpoint, request))
+        call = self._ledger.find(request.draw, wire.call_key(self._endpoint, request))
         if call is None or call.state == "open":
             raise ConfigProblem(self._unknown(request))
         return call.completion()
@@ -32,7 +32,7 @@ class ReplayModel:
 
     def _unknown(self, request: Request) -> str:
         message = f"{self._ledger.path} holds no answer for {request.draw}"
-        nearest = self._ledger.find_draw(str(request.draw))
+        nearest = self._ledger.find_draw(request.draw)
         if nearest is None:
             return f"{message}, nor any call of that draw; had that run other settings, or a smaller target?"
         return f"{message}; the call recorded there differs:\n{_diff(nearest, wire.body(self._endpoint, request))}"

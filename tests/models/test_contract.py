@@ -80,6 +80,16 @@ async def test_a_prompt_is_answered_with_text(model: Model) -> None:
     assert wire.completion(completion.raw, chat=False) == completion
 
 
+async def test_a_request_that_was_written_down_before_is_answered_the_same(model: Model) -> None:
+    """Its path and its bytes are the whole request, as a line of a request file is."""
+    asked = request()
+    written = Request(draw=asked.draw, path=wire.path(asked), body=wire.written(ENDPOINT, asked))
+    completion = await model.complete(written)
+    await model.aclose()
+    assert counts_on(completion)
+    assert wire.completion(completion.raw, chat=False) == completion
+
+
 async def test_a_stop_string_ends_the_text_and_is_not_in_it(model: Model) -> None:
     """The parsers of the stages count on it."""
     completion = await model.complete(request(stop=("five",)))
@@ -118,6 +128,17 @@ async def test_closing_twice_or_unused_is_no_error(model: Model) -> None:
     """Whoever opened it may close it without asking what happened."""
     await model.aclose()
     await model.aclose()
+
+
+async def test_a_body_that_was_written_down_before_reaches_the_server_byte_for_byte() -> None:
+    """Spaces, order and fields nobody knows: what was recorded is what is sent."""
+    body = b'{"prompt": "x",  "zeta": 1, "alpha": null, "model": "other"}'
+    with Loopback(lambda path, body, n: (200, {}, continuation("y"))) as server:
+        model = OpenAIModel(ENDPOINT, server.url)
+        await model.complete(Request(draw=Draw(stage="s", round=0, slot=0), path=wire.COMPLETIONS, body=body))
+        await model.aclose()
+    (received,) = server.received
+    assert (received.path, received.body) == ("/v1/completions", body)
 
 
 # --- the official client --------------------------------------------------------------------------------------------

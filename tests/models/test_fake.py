@@ -52,6 +52,28 @@ async def test_an_error_can_be_returned_or_raised() -> None:
             await FakeModel(ENDPOINT, answer).complete(drawn("s"))
 
 
+async def test_a_request_that_was_written_down_is_read_from_its_body() -> None:
+    """A line of a request file has no other prompt; where one stands beside the body, the script sees that."""
+    seen: list[Request] = []
+
+    def script(request: Request) -> str:
+        seen.append(request)
+        return "four score"
+
+    model = FakeModel(ENDPOINT, script)
+    for sent in (drawn("s"), asked("s", "Hi")):
+        written = Request(draw=sent.draw, path=wire.path(sent), body=wire.written(ENDPOINT, sent))
+        completion = await model.complete(written)
+        assert completion.text == "four score"
+        assert wire.completion(completion.raw, chat=sent.prompt is None) == completion
+        await model.complete(sent.model_copy(update={"body": b"{}"}))
+    from_file, beside, from_chat_file, chat_beside = seen
+    assert (from_file.draw, from_file.prompt) == (drawn("s").draw, LIST)
+    assert beside.prompt == LIST
+    assert "Hi" in (from_chat_file.prompt or "")
+    assert chat_beside.messages == asked("s", "Hi").messages
+
+
 async def test_a_text_ends_before_the_first_stop_string() -> None:
     """Whichever stands first in the text, not in the list."""
     request = drawn("s").model_copy(update={"stop": ("three", "two")})

@@ -1,9 +1,10 @@
-"""What stands between a stage and a backend: the gate, the ledger's wrappers, a recorded run, the table of backends."""
+"""What stands between a stage and a backend: the ledger's wrappers, a recorded run, the table of backends."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +12,45 @@ import orjson
 import pytest
 
 from selfinstruct import wire
+from selfinstruct.admission.breaker import Breaker
+from selfinstruct.admission.budget import Budget, Caps, Totals
+from selfinstruct.admission.gate import Gate
+from selfinstruct.admission.pace import Pace
+from selfinstruct.admission.tariff import Tariff
+from selfinstruct.admission.turns import Turns
+from selfinstruct.admission.window import Window
 from selfinstruct.config import ModelRecipe, Settings
 from selfinstruct.errors import (
     AccessDenied,
     BadData,
     ConfigProblem,
     MaybeExecuted,
+    ModelError,
+    NotSent,
+    OutputFailed,
     RequestRefused,
+    SelfinstructError,
     UnknownModel,
+    UnusableResponse,
     Withdrawn,
 )
 from selfinstruct.ledger import Ledger, LedgerReader
 from selfinstruct.models import weights
-from selfinstruct.models.admitted import Admitted, Gate
+from selfinstruct.models.admitted import Admitted
 from selfinstruct.models.opening import named, open_model, rendering_of
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.replay import ReplayModel
-from selfinstruct.schema import Completion, Draw, Endpoint, Request
+from selfinstruct.money import Price
+from selfinstruct.protocols import Model
+from selfinstruct.schema import Completion, Endpoint, Request
+from tests.models.scripted import ENDPOINT, Scripted, answer, request, until
 
-ENDPOINT = Endpoint(identity="tests", model="m")
+PRICE = Price(1_000_000, 3_000_000, "usd", "--price", "")
+BOUND = Totals(1, 17 + 10, 17 * 1_000_000 + 10 * 3_000_000)
+"""What one `request` may use at most: 1 byte, 16 tokens for its frame, 10 to write."""
 
-
-def request(slot: int = 0, *, round: int = 0, prompt: str = "p", stage: str = "words") -> Request:
-    """A request of one draw."""
-    return Request(draw=Draw(stage=stage, round=round, slot=slot), prompt=prompt)
-
-
-def answer(text: str) -> Completion:
-    """A completion with the bytes a server would have sent."""
-    choice = {"text": text, "finish_reason": "stop"}
-    usage = {"prompt_tokens": 5, "completion_tokens": 2}
-    return wire.completion(orjson.dumps({"model": "served", "choices": [choice], "usage": usage}), chat=False)
-
-
-class Scripted:
-    """Answers with the prompt, or raises what it was given; waits for ``door`` where there is one."""
-
-    def __init__(self, failure: Exception | None = None, door: asyncio.Event | None = None) -> None:
-        self.asked: list[Request] = []
-        self.in_flight = self.most_in_flight = self.closed = 0
-        self.on_send: Callable[[Request], None] = lambda request: None
-        self._failure, self._door = failure, door
-
-    async def complete(self, request: Request) -> Completion:
-        """An echo."""
-        self.asked.append(request)
-        self.on_send(request)
-        self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
-        await (self._door.wait() if self._door else asyncio.sleep(0))
-        self.in_flight -= 1
-        if self._failure is not None:
-            raise self._failure
-        return answer(f"echo of {request.prompt}")
-
-    async def aclose(self) -> None:
-        """Count."""
-        self.closed += 1
+USED = Totals(1, 5 + 2, 5 * 1_000_000 + 2 * 3_000_000)
+"""What one `answer` has used."""
 
 
 @pytest.fixture
@@ -77,52 +60,70 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so; the test's own assertions say what it should have been."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
+class Around:
+    """`Admitted` over a model, with everything around it that a test wants to look at."""
+
+    def __init__(self, model: Model, ledger: Ledger, limit: int = 4, caps: Caps | None = None) -> None:
+        self.gate = Gate()
+        self.budget = Budget(caps or Caps(), Totals())
+        self.turns = Turns(self.gate, self.budget, Window(limit), Pace(None, None), Breaker(limit, None), limit)
+        tariff = Tariff(lambda model: PRICE, required=False)
+        self.admitted = Admitted(model, ledger, ENDPOINT, self.turns, tariff, self.budget)
+        self.recorded = Recorded(self.admitted, ledger, ENDPOINT)
+
+    async def complete(self, request: Request) -> Completion:
+        """One attempt."""
+        return await self.admitted.complete(request)
 
 
-# --- Gate -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_open_gate_lets_everything_out_and_a_closed_one_nothing() -> None:
-    """Closing is for the whole run."""
-    gate = Gate()
-    assert gate.lets(request().draw) is True
-    gate.close()
-    assert gate.lets(request().draw) is False
-
-
-@pytest.mark.parametrize(("stage", "round", "lets"), [("words", 4, True), ("words", 5, False), ("other", 5, True)])
-def test_a_stage_that_has_ended_lets_out_its_rounds_up_to_the_last(stage: str, round: int, lets: bool) -> None:
-    """Only that stage, and only its later rounds, are held back."""
-    gate = Gate()
-    gate.end("words", 4)
-    assert gate.lets(request(stage=stage, round=round).draw) is lets
+def states(ledger: Ledger) -> dict[tuple[str, str | None], int]:
+    """How many attempts ended how: by state and outcome."""
+    return {(row.state, row.outcome): row.attempts for row in ledger.rows.spending()}
 
 
 # --- Admitted -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_call_is_reserved_on_disk_before_it_leaves(ledger: Ledger) -> None:
-    """Another connection sees the reservation, with draw, path and body, at the moment the model is asked."""
+    """Another connection sees the reservation, with draw, path, body and bound, at the moment the model is asked."""
     model = Scripted()
-    seen: list[tuple[str, str, bytes, int]] = []
+    seen: list[object] = []
 
     def look(asked: Request) -> None:
-        reader = LedgerReader(ledger.path)
-        call = reader.find(wire.call_key(ENDPOINT, asked))
-        assert call is not None
-        seen.append((call.state, call.draw, call.body, reader.attempts("reserved")))
-        reader.close()
+        with closing(LedgerReader(ledger.path)) as reader:
+            call = reader.find(asked.draw, wire.call_key(ENDPOINT, asked))
+            assert call is not None
+            seen.extend((call.state, call.draw, call.path, call.body))
+            seen.extend((row.state, row.prompt_tokens, row.completion_tokens, row.cost) for row in reader.spending())
 
     model.on_send = look
-    await Admitted(model, ledger, ENDPOINT, Gate(), 2).complete(request(3))
+    await Around(model, ledger).complete(request(3))
     body = wire.canonical(wire.body(ENDPOINT, request(3)))
-    assert seen == [("open", "words/0/3/0/0", body, 1)]
+    assert seen == ["open", request(3).draw, wire.COMPLETIONS, body, ("reserved", 17, 10, BOUND.cost)]
+
+
+async def test_the_bytes_that_were_recorded_are_the_bytes_that_are_sent(ledger: Ledger) -> None:
+    """The body is written once: the backend gets it, with its path; what the request was made of stays beside it."""
+    model = Scripted()
+    await Around(model, ledger).complete(request())
+    (asked,) = model.asked
+    call = ledger.rows.find(asked.draw, wire.call_key(ENDPOINT, request()))
+    assert call is not None
+    assert (asked.body, asked.path, asked.prompt) == (call.body, wire.COMPLETIONS, "p")
+    assert wire.call_key(ENDPOINT, asked) == call.key
+
+
+async def test_a_request_that_was_written_before_is_sent_as_it_is(ledger: Ledger) -> None:
+    """A line of somebody's file: not a byte of it changes, and its own bytes are its key."""
+    body = b'{"prompt": "hello",  "model": "other", "max_tokens": 3}'
+    asked = Request(draw=request(1).draw, path=wire.COMPLETIONS, body=body)
+    model = Scripted()
+    completion = await Around(model, ledger).recorded.complete(asked)
+    assert completion.text == "echo of hello"
+    assert model.asked == [asked]
+    call = ledger.rows.find(asked.draw, wire.call_key(ENDPOINT, asked))
+    assert call is not None
+    assert (call.body, call.state) == (body, "settled")
 
 
 @pytest.mark.parametrize(("limit", "reserved"), [(1, 2), (4, 5), (8, 10)])
@@ -130,58 +131,185 @@ async def test_the_limit_holds_and_a_few_more_are_reserved_ahead(ledger: Ledger,
     """``limit`` calls fly, a quarter more (at least one) are on disk already, the rest wait in memory."""
     door = asyncio.Event()
     model = Scripted(door=door)
-    admitted = Admitted(model, ledger, ENDPOINT, Gate(), limit)
-    calls = [asyncio.create_task(admitted.complete(request(slot))) for slot in range(3 * limit + 4)]
+    path = Around(model, ledger, limit)
+    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(3 * limit + 4)]
     await until(lambda: ledger.rows.attempts("reserved") >= reserved and model.in_flight >= limit)
     await asyncio.sleep(0.02)
     assert (ledger.rows.attempts("reserved"), model.in_flight) == (reserved, limit)
+    assert (path.turns.in_flight, path.budget.reserved.calls) == (limit, reserved)
     door.set()
     await asyncio.gather(*calls)
     assert model.most_in_flight == limit
     assert len(model.asked) == 3 * limit + 4
+    assert path.budget.spent == Totals(*(len(calls) * part for part in USED))
 
 
 async def test_a_call_that_is_not_wanted_leaves_no_trace(ledger: Ledger) -> None:
     """Neither a row nor a request."""
-    gate, model = Gate(), Scripted()
-    gate.close()
+    model = Scripted()
+    path = Around(model, ledger)
+    path.gate.close()
     with pytest.raises(Withdrawn):
-        await Admitted(model, ledger, ENDPOINT, gate, 2).complete(request())
+        await path.complete(request())
     assert model.asked == []
-    assert ledger.rows.find(wire.call_key(ENDPOINT, request())) is None
+    assert ledger.rows.find(request().draw, wire.call_key(ENDPOINT, request())) is None
 
 
 async def test_a_call_withdrawn_after_its_reservation_is_closed_as_such(ledger: Ledger) -> None:
     """It waited for a slot when the gate closed: nothing was sent, so the attempt is not ambiguous later."""
-    gate, door = Gate(), asyncio.Event()
+    door = asyncio.Event()
     model = Scripted(door=door)
-    admitted = Admitted(model, ledger, ENDPOINT, gate, 1)
-    calls = [asyncio.create_task(admitted.complete(request(slot))) for slot in range(2)]
+    path = Around(model, ledger, 1)
+    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(2)]
     await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
-    gate.close()
+    path.gate.close()
     door.set()
     first, second = await asyncio.gather(*calls, return_exceptions=True)
     assert isinstance(first, Completion)
     assert isinstance(second, Withdrawn)
     assert [asked.draw.slot for asked in model.asked] == [0]
-    assert (ledger.rows.attempts("failed"), ledger.rows.attempts("reserved")) == (1, 1)
+    assert states(ledger) == {("reserved", None): 1, ("failed", "Withdrawn"): 1}  # the first is `Recorded`'s to settle
+    assert (path.budget.reserved, path.budget.committed) == (Totals(), USED)
 
 
-async def test_a_failed_attempt_is_closed_with_its_kind_and_the_call_stays_open(ledger: Ledger) -> None:
-    """The next start may ask again."""
-    admitted = Admitted(Scripted(MaybeExecuted("gone")), ledger, ENDPOINT, Gate(), 1)
-    with pytest.raises(MaybeExecuted, match="gone"):
-        await admitted.complete(request())
-    assert ledger.rows.attempts("failed") == 1
-    call = ledger.rows.find(wire.call_key(ENDPOINT, request()))
+async def test_a_reserved_call_is_closed_when_the_provider_is_given_up(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never left, so it is not ambiguous and costs nothing: `ModelError` closes it like a withdrawal."""
+    path = Around(Scripted(), ledger)
+
+    async def given_up(*_: object) -> float:
+        raise ModelError("no answer for 15 minutes")
+
+    monkeypatch.setattr(path.turns, "send", given_up)
+    with pytest.raises(ModelError, match="15 minutes"):
+        await path.recorded.complete(request())
+    assert states(ledger) == {("failed", "ModelError"): 1}
+    assert path.budget.committed == Totals()
+
+
+async def test_a_call_whose_reservation_cannot_be_written_is_not_sent(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is the ledger's own failure: nothing can be written about it, and the next call has its place."""
+
+    async def disk_full(*_: object) -> None:
+        raise OutputFailed("disk full")
+
+    model = Scripted()
+    path = Around(model, ledger, 1)
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "reserve", disk_full)
+        with pytest.raises(OutputFailed):
+            await path.complete(request())
+    assert (model.asked, states(ledger), path.budget.committed) == ([], {}, Totals())
+    assert (await path.complete(request())).text == "echo of p"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "kept"),
+    [
+        (NotSent("no route"), "failed", Totals()),
+        (ConfigProblem("wrong address"), "failed", Totals()),
+        (MaybeExecuted("gone"), "ambiguous", BOUND),
+        (UnusableResponse("odd"), "unusable", BOUND),
+    ],
+)
+async def test_a_failed_attempt_is_closed_with_its_kind_and_the_call_stays_open(
+    ledger: Ledger, error: SelfinstructError, state: str, kept: Totals
+) -> None:
+    """The next start may ask again; what may have been billed counts at its bound, in the ledger and before caps."""
+    path = Around(Scripted(error), ledger)
+    with pytest.raises(type(error), match=str(error)):
+        await path.complete(request())
+    assert states(ledger) == {(state, type(error).__name__): 1}
+    (row,) = ledger.rows.spending()
+    assert (row.prompt_tokens + row.completion_tokens, row.cost) == (kept.tokens, kept.cost)
+    assert (path.budget.ambiguous, path.budget.reserved) == (kept, Totals())
+    call = ledger.rows.find(request().draw, wire.call_key(ENDPOINT, request()))
     assert call is not None
     assert call.state == "open"
+
+
+async def test_a_call_in_flight_that_is_not_waited_for_is_ambiguous(ledger: Ledger) -> None:
+    """It may have been executed; the slot is free, the money is not."""
+    model = Scripted(door=asyncio.Event())
+    path = Around(model, ledger)
+    call = asyncio.create_task(path.complete(request()))
+    await until(lambda: model.in_flight == 1)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert states(ledger) == {("ambiguous", "CancelledError"): 1}
+    assert (path.budget.ambiguous, path.budget.reserved, path.turns.in_flight) == (BOUND, Totals(), 0)
+
+
+async def test_a_reserved_call_that_is_cancelled_before_it_left_is_free(ledger: Ledger) -> None:
+    """Nothing was sent, so nothing is ambiguous, and the next call has its place."""
+    door = asyncio.Event()
+    model = Scripted(door=door)
+    path = Around(model, ledger, 1)
+    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(3)]
+    await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
+    calls[1].cancel()
+    door.set()
+    first, second, third = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in (first, second, third)] == [Completion, asyncio.CancelledError, Completion]
+    assert states(ledger) == {("reserved", None): 2, ("failed", "CancelledError"): 1}
+    assert [asked.draw.slot for asked in model.asked] == [0, 2]
+
+
+async def test_an_answer_that_used_more_than_its_bound_is_kept_and_closes_the_gate(ledger: Ledger) -> None:
+    """It was paid for; but caps rest on bounds, so not one more call may leave, also none that waits in line."""
+    model = Scripted(lambda asked, n: answer("long", used=(17, 11)))
+    path = Around(model, ledger, 1, Caps(tokens=1000))
+    calls = [asyncio.create_task(path.recorded.complete(request(slot))) for slot in range(4)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [Completion, Withdrawn, Withdrawn, Withdrawn]
+    assert isinstance(path.gate.reason, ConfigProblem)
+    assert "counts 17 + 11 tokens (prompt + completion) for a call of at most 17 + 10" in str(path.gate.reason)
+    assert ledger.rows.attempts("settled") == len(model.asked) == 1
+    assert path.budget.spent == Totals(1, 28, PRICE.cost(17, 11))
+
+
+async def test_what_an_answer_gives_back_lets_the_next_call_out(ledger: Ledger) -> None:
+    """A cap with room for one bound at a time: each answer uses less, so all are sent, one after the other."""
+    model = Scripted()
+    path = Around(model, ledger, 4, Caps(tokens=27 + 3 * 7))
+    calls = [path.recorded.complete(request(slot)) for slot in range(4)]
+    completions = await asyncio.wait_for(asyncio.gather(*calls), 60)
+    assert [completion.text for completion in completions] == ["echo of p"] * 4
+    assert path.budget.spent == Totals(*(4 * part for part in USED))
+
+
+async def test_what_a_failure_gives_back_lets_the_next_call_out(ledger: Ledger) -> None:
+    """Nobody waits for money that nobody holds."""
+    model = Scripted(lambda asked, n: NotSent("no route") if n == 0 else answer("fine"))
+    path = Around(model, ledger, 4, Caps(calls=1))
+    calls = [asyncio.create_task(path.recorded.complete(request(slot))) for slot in range(2)]
+    first, second = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+    assert isinstance(first, NotSent)
+    assert isinstance(second, Completion)
+
+
+async def test_what_a_call_that_was_not_sent_gives_back_lets_the_next_one_in(ledger: Ledger) -> None:
+    """At once, and not only with the next answer: its place ahead, and its share of the cap."""
+    model = Scripted(door=asyncio.Event())
+    path = Around(model, ledger, 1, Caps(calls=2))
+    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(3)]
+    await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
+    calls[1].cancel()
+    await until(lambda: ledger.rows.attempts("failed") == 1 and ledger.rows.attempts("reserved") == 2)
+    assert (ledger.rows.attempts("failed"), ledger.rows.attempts("reserved"), model.in_flight) == (1, 2, 1)
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
 
 
 async def test_closing_a_wrapper_closes_the_model_inside(ledger: Ledger) -> None:
     """Once, through both wrappers."""
     model = Scripted()
-    await Recorded(Admitted(model, ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT).aclose()
+    await Around(model, ledger).recorded.aclose()
     assert model.closed == 1
 
 
@@ -191,7 +319,7 @@ async def test_closing_a_wrapper_closes_the_model_inside(ledger: Ledger) -> None
 async def test_a_recorded_call_is_never_asked_again(ledger: Ledger) -> None:
     """The second time the whole completion comes from the ledger, and progress is told of new answers only."""
     model, told = Scripted(), list[Completion]()
-    recorded = Recorded(Admitted(model, ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT, told.append)
+    recorded = Recorded(Around(model, ledger).admitted, ledger, ENDPOINT, told.append)
     first = await recorded.complete(request(prompt="hello"))
     second = await recorded.complete(request(prompt="hello"))
     assert first == second == answer("echo of hello").model_copy(update={"call": first.call})
@@ -203,32 +331,67 @@ async def test_a_recorded_call_is_never_asked_again(ledger: Ledger) -> None:
 async def test_the_same_words_in_another_draw_are_another_call(ledger: Ledger) -> None:
     """Two samples of one prompt are two calls."""
     model = Scripted()
-    recorded = Recorded(Admitted(model, ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT)
+    recorded = Around(model, ledger).recorded
     calls = {(await recorded.complete(request(slot))).call for slot in (0, 1, 0)}
     assert (len(calls), len(model.asked)) == (2, 2)
+
+
+async def test_other_words_in_the_same_draw_are_another_call(ledger: Ledger) -> None:
+    """A changed prompt is never served the answer to the old one."""
+    model = Scripted()
+    recorded = Around(model, ledger).recorded
+    texts = [(await recorded.complete(request(prompt=prompt))).text for prompt in ("a", "b", "a")]
+    assert (texts, len(model.asked)) == (["echo of a", "echo of b", "echo of a"], 2)
 
 
 async def test_a_refusal_is_recorded_and_raised_again(ledger: Ledger) -> None:
     """A verdict on the request costs one call, ever; message and status are kept."""
     model = Scripted(RequestRefused("too long", status=400))
-    recorded = Recorded(Admitted(model, ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT)
+    path = Around(model, ledger)
     for _ in range(2):
         with pytest.raises(RequestRefused, match=r"\Atoo long\Z") as refusal:
-            await recorded.complete(request())
-        assert refusal.value.status == 400
-        assert ledger.rows.find(refusal.value.call) is not None  # so its reject can name the call
+            await path.recorded.complete(request())
+        assert (refusal.value.status, refusal.value.verdict) == (400, "refused")
+        assert refusal.value.call == wire.call_key(ENDPOINT, request())  # so its reject can name the call
     assert len(model.asked) == 1
-    assert (ledger.rows.attempts("refused"), ledger.rows.attempts("reserved")) == (1, 0)
+    assert states(ledger) == {("refused", None): 1}
+    assert path.budget.committed == Totals()  # a refusal is not billed
+
+
+async def test_answers_that_are_no_completions_become_a_verdict(ledger: Ledger) -> None:
+    """It was asked as often as the budget of `Retrying` allows; from now on it is a verdict, and costs nothing more."""
+    model = Scripted(UnusableResponse("HTML with 200 (2 attempts)", status=200))
+    path = Around(model, ledger)
+    for _ in range(2):
+        with pytest.raises(RequestRefused, match=r"\AHTML with 200 \(2 attempts\)\Z") as refusal:
+            await path.recorded.complete(request())
+        assert (refusal.value.verdict, refusal.value.call) == ("unusable", wire.call_key(ENDPOINT, request()))
+    assert len(model.asked) == 1
+    assert states(ledger) == {("unusable", "UnusableResponse"): 1}
+    assert path.budget.committed == BOUND  # the server counted something; what, it did not say
+
+
+async def test_a_call_skipped_by_hand_is_not_asked(ledger: Ledger) -> None:
+    """A person's verdict, given while no run was going on, counts like the server's."""
+    asked = request()
+    key = wire.call_key(ENDPOINT, asked)
+    await ledger.reserve(key, asked.draw, wire.COMPLETIONS, b"{}")
+    await ledger.fail(key, "MaybeExecuted", "ambiguous")
+    await ledger.refuse(key, "poisoned", None, "skipped")
+    model = Scripted()
+    with pytest.raises(RequestRefused, match="poisoned") as refusal:
+        await Around(model, ledger).recorded.complete(asked)
+    assert (refusal.value.verdict, model.asked) == ("skipped", [])
 
 
 async def test_a_call_cut_off_by_a_crash_is_asked_again(ledger: Ledger, tmp_path: Path) -> None:
     """Reserved by a process that died: ambiguous, and the one kind of call that may be paid for twice."""
     asked = request()
-    await ledger.reserve(wire.call_key(ENDPOINT, asked), str(asked.draw), wire.COMPLETIONS, b"{}")
+    await ledger.reserve(wire.call_key(ENDPOINT, asked), asked.draw, wire.COMPLETIONS, b"{}")
     ledger.close()
     with Ledger(ledger.path) as reopened:
         model = Scripted()
-        completion = await Recorded(Admitted(model, reopened, ENDPOINT, Gate(), 1), reopened, ENDPOINT).complete(asked)
+        completion = await Around(model, reopened).recorded.complete(asked)
         assert completion.text == "echo of p"
         assert len(model.asked) == 1
         assert (reopened.rows.attempts("ambiguous"), reopened.rows.attempts("settled")) == (1, 1)
@@ -245,7 +408,7 @@ async def test_a_slot_is_free_when_the_answer_is_there_not_when_it_is_on_disk(
         await settle(*row)
 
     monkeypatch.setattr(ledger, "settle", slow_settle)
-    recorded = Recorded(Admitted(model, ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT)
+    recorded = Around(model, ledger, 1).recorded
     calls = [asyncio.create_task(recorded.complete(request(slot))) for slot in range(2)]
     await until(lambda: len(model.asked) == 2)
     assert (len(model.asked), any(call.done() for call in calls)) == (2, False)
@@ -257,17 +420,19 @@ async def test_a_slot_is_free_when_the_answer_is_there_not_when_it_is_on_disk(
 
 
 async def _replay_of(ledger: Ledger, *requests: Request) -> ReplayModel:
-    recorded = Recorded(Admitted(Scripted(), ledger, ENDPOINT, Gate(), 1), ledger, ENDPOINT)
+    recorded = Around(Scripted(), ledger).recorded
     for asked in requests:
         await recorded.complete(asked)
     return ReplayModel(ENDPOINT, LedgerReader(ledger.path))
 
 
 async def test_a_replay_gives_the_recorded_answer(ledger: Ledger) -> None:
-    """Word for word, tokens and raw bytes included."""
+    """Word for word, tokens and raw bytes included; also to a request that was written down before."""
     replay = await _replay_of(ledger, request(prompt="hello"))
-    completion = await replay.complete(request(prompt="hello"))
-    assert completion.model_copy(update={"call": ""}) == answer("echo of hello")
+    body = wire.written(ENDPOINT, request(prompt="hello"))
+    for asked in (request(prompt="hello"), Request(draw=request().draw, path=wire.COMPLETIONS, body=body)):
+        completion = await replay.complete(asked)
+        assert completion.model_copy(update={"call": ""}) == answer("echo of hello")
     await replay.aclose()
 
 
@@ -294,7 +459,7 @@ async def test_a_replay_has_no_answer_for_a_call_that_was_cut_off(ledger: Ledger
     """Reserved is not answered."""
     asked = request()
     body = wire.canonical(wire.body(ENDPOINT, asked))
-    await ledger.reserve(wire.call_key(ENDPOINT, asked), str(asked.draw), wire.COMPLETIONS, body)
+    await ledger.reserve(wire.call_key(ENDPOINT, asked), asked.draw, wire.COMPLETIONS, body)
     with pytest.raises(ConfigProblem, match="holds no answer for words/0/0/0/0"):
         await ReplayModel(ENDPOINT, LedgerReader(ledger.path)).complete(asked)
 
