@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import filelock
-
-from selfinstruct.errors import OutputFailed, RunLocked, UsageProblem
+from selfinstruct import run_lock
+from selfinstruct.errors import BadData, OutputFailed, RunLocked, UsageProblem
 
 # SQLite's write-ahead log needs shared memory and honest locks, which these do not give.
 _NETWORK = frozenset(
@@ -35,6 +35,33 @@ def run_path(output_dir: Path, run: str) -> Path:
     return output_dir / run
 
 
+def find(output_dir: Path, run: str) -> Path:
+    """The folder of a run that is there: by its name below ``output_dir``, else by its path.
+
+    Raises `BadData` when neither holds a run.
+    """
+    named = [output_dir / run] if _NAME.fullmatch(run) else []
+    for path in (*named, Path(run)):
+        if (path / "ledger.sqlite3").exists() or any(path.glob("*/stage.json")):
+            return path
+    raise BadData(f"{(named or [Path(run)])[0]}: no such run; 'selfinstruct status' lists them")
+
+
+def in_use(path: Path) -> bool:
+    """True when a process, be it this one, holds the run's lock. Writes nothing."""
+    try:
+        descriptor = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of at once, below
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def held(path: Path, *, allow_network: bool = False) -> Iterator[Path]:
     """Make the folder if need be and hold its lock; the kernel lets go of the lock when this process dies.
@@ -42,26 +69,21 @@ def held(path: Path, *, allow_network: bool = False) -> Iterator[Path]:
     Raises `RunLocked` at once when another process holds it, `OutputFailed` when the folder cannot be written.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / ".lock", timeout=0, mode=0o600, fallback_to_soft=False)
+        free = run_lock.take(str(path))
     except OSError as error:
         raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
-    kind = file_system(path)
-    if kind in _NETWORK and not allow_network:
-        raise OutputFailed(
-            f"{path}: is on a network file system ({kind}), where a ledger cannot be kept safely;"
-            " choose a local --output-dir, or set SELFINSTRUCT_ALLOW_NETWORK_FS=1 at your own risk"
-        )
+    if not free:
+        raise RunLocked(f"{path}: another process works on this run; wait for it, or choose another --run")
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise RunLocked(f"{path}: another process works on this run; wait for it, or choose another --run") from error
-    except OSError as error:
-        raise OutputFailed(f"{path}: cannot write here: {error.strerror}") from error
-    try:
+        kind = file_system(path)
+        if kind in _NETWORK and not allow_network:
+            raise OutputFailed(
+                f"{path}: is on a network file system ({kind}), where a ledger cannot be kept safely;"
+                " choose a local --output-dir, or set SELFINSTRUCT_ALLOW_NETWORK_FS=1 at your own risk"
+            )
         yield path
     finally:
-        lock.release()
+        run_lock.release(str(path))
 
 
 def file_system(path: Path, mounts: Path = Path("/proc/self/mounts")) -> str:

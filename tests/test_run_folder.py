@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct import run_folder
-from selfinstruct.errors import OutputFailed, RunLocked, UsageProblem
-from selfinstruct.run_folder import file_system, held, run_path, slug
+from selfinstruct import run_folder, run_lock
+from selfinstruct.errors import BadData, OutputFailed, RunLocked, UsageProblem
+from selfinstruct.run_folder import file_system, find, held, in_use, run_path, slug
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,13 +116,31 @@ def test_a_run_another_process_works_on_is_refused_at_once(tmp_path: Path, monke
 
 
 def test_the_lock_is_freed_when_the_run_is_over(tmp_path: Path) -> None:
-    """Also when it ends with an error; within it, not even the same process gets it twice."""
+    """Also when it ends with an error."""
     with pytest.raises(KeyError, match="a bug"), held(tmp_path / "first"):
-        with pytest.raises(RunLocked), held(tmp_path / "first"):
-            pytest.fail("held twice")
+        assert in_use(tmp_path / "first")
+        (tmp_path / "first" / "something").touch()
         raise KeyError("a bug")
-    with held(tmp_path / "first"):
+    assert not in_use(tmp_path / "first")
+    with held_elsewhere(tmp_path / "first"):
         pass
+
+
+def test_a_lock_that_was_taken_at_the_start_of_the_program_is_the_run_s(tmp_path: Path) -> None:
+    """Taken before anything large is loaded, it is held to the end of the run and freed by it."""
+    assert run_lock.take(str(tmp_path / "first"))
+    with held(tmp_path / "first") as path:
+        (path / "something").touch()
+    with held_elsewhere(tmp_path / "first"):
+        run_lock.release(str(tmp_path / "first"))
+        assert in_use(tmp_path / "first")
+
+
+def test_a_run_that_wrote_nothing_leaves_nothing(tmp_path: Path) -> None:
+    """Such as one whose file of requests is bad."""
+    with pytest.raises(BadData), held(tmp_path / "output" / "first"):
+        raise BadData("no request in it")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_error_of_the_run_is_not_taken_for_one_of_the_folder(tmp_path: Path) -> None:
@@ -224,3 +242,29 @@ def test_a_system_that_does_not_tell_has_no_answer(tmp_path: Path) -> None:
     """No list of mounts, or none that holds the place."""
     (tmp_path / "empty").write_text("")
     assert [file_system(tmp_path, tmp_path / name) for name in ("gone", "empty")] == ["", ""]
+
+
+# --- finding one ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_its_name_or_its_path(tmp_path: Path) -> None:
+    """The name first; a folder without a run is none."""
+    for folder in (tmp_path / "output" / "r", tmp_path / "elsewhere"):
+        folder.mkdir(parents=True)
+        (folder / "ledger.sqlite3").touch()
+    assert find(tmp_path / "output", "r") == tmp_path / "output" / "r"
+    assert find(tmp_path / "output", str(tmp_path / "elsewhere")) == tmp_path / "elsewhere"
+    (tmp_path / "output" / "empty").mkdir()
+    for name in ("empty", "gone", str(tmp_path)):
+        with pytest.raises(BadData, match="no such run"):
+            find(tmp_path / "output", name)
+
+
+def test_whether_a_run_is_in_use_is_seen_without_taking_it(tmp_path: Path) -> None:
+    """By whoever asks, also of a folder that has no lock file."""
+    assert not in_use(tmp_path)
+    with held_elsewhere(tmp_path / "r"):
+        assert in_use(tmp_path / "r")
+    (tmp_path / "r").mkdir(exist_ok=True)
+    assert not in_use(tmp_path / "r")
+    assert list(tmp_path.iterdir()) == [tmp_path / "r"]
