@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from selfinstruct import __version__
-from selfinstruct.cli import export, generate, inspect, models
+from selfinstruct.cli import complete, doctor, export, generate, inspect, models, plan, repair
 from selfinstruct.errors import OutputFailed, SelfinstructError
 
 app = typer.Typer(
@@ -24,9 +24,15 @@ app = typer.Typer(
     " Running the same command again resumes.",
 )
 app.command("generate")(generate.generate)
+app.command("complete")(complete.complete)
+app.command("plan", context_settings=plan.SETTINGS)(plan.plan)
+app.command("doctor")(doctor.doctor)
 app.command("status")(inspect.status)
 app.command("show")(inspect.show)
 app.command("export")(export.export)
+app.command("verify")(repair.verify)
+app.command("rebuild")(repair.rebuild)
+app.command("skip")(repair.skip)
 app.add_typer(models.app, name="models")
 
 

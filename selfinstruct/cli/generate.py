@@ -9,22 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from selfinstruct.cli.options import Json, OutputDir
+from selfinstruct.cli import options
+from selfinstruct.cli.options import Api, LogFormat
 from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from selfinstruct.config import Recipe, Settings
     from selfinstruct.launch import Plan
-
-
-class Api(StrEnum):
-    """Who answers."""
-
-    local = "local"
-    chat = "chat"
-    completion = "completion"
-    fake = "fake"
-    replay = "replay"
+    from selfinstruct.models.opening import Opened
+    from selfinstruct.runner import StageRun
 
 
 class Method(StrEnum):
@@ -64,10 +59,8 @@ def generate(
             " gpt-3.5-turbo-instruct for local, chat, completion]",
         ),
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option(help="The API's address. [default: $OPENAI_BASE_URL, or OpenAI's own]")
-    ] = None,
-    replay_from: Annotated[Path | None, typer.Option(help="For --api replay: the folder of the recorded run.")] = None,
+    base_url: options.BaseUrl = None,
+    replay_from: options.ReplayFrom = None,
     seed_tasks: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +70,7 @@ def generate(
     run: Annotated[
         str | None, typer.Option(help="The run's name; running it again resumes it. [default: method-lang-model]")
     ] = None,
-    output_dir: OutputDir = None,
+    output_dir: options.OutputDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")] = None,
     threshold: Annotated[
         str | None, typer.Option(help="Reject above this ROUGE-L F1, an exact fraction. [default: 0.7]")
@@ -87,14 +80,17 @@ def generate(
     ] = None,
     top_p: Annotated[float | None, typer.Option(help="Of the first stage. [default: 0.5]")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Of the first stage. [default: 1024]")] = None,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(min=1, help="Calls in flight; never changes the data. [default: 32 for an API, 1 local]"),
-    ] = None,
-    max_unusable: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Exit 3 when a larger share of answers is unusable. [default: 0.2]"),
-    ] = None,
+    concurrency: options.Concurrency = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    timeout: options.Timeout = None,
+    give_up_after: options.GiveUpAfter = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_tokens_total: options.MaxTokensTotal = None,
+    price: options.PriceOption = None,
+    deadline: options.Deadline = None,
+    max_unusable: options.MaxUnusable = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.toml", help="A recipe: 'demo', or a TOML file of yours.")
     ] = None,
@@ -102,10 +98,11 @@ def generate(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as lag=8.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print a rendered prompt and the planned calls; call nobody.")
+        bool, typer.Option("--dry-run", help="Print the first prompt, and calls, tokens, cost and disk; send nothing.")
     ] = False,
-    json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_format: options.LogFormatOption = LogFormat.text,
 ) -> None:
     """Make new instructions from seed tasks, decide which are classification, and write instances for them.
 
@@ -113,13 +110,20 @@ def generate(
     """
     from selfinstruct import config
 
-    settings = config.settings(
-        {
-            "output_dir": output_dir,
-            "concurrency": concurrency,
-            "max_unusable": max_unusable,
-            "replay_from": replay_from,
-        }
+    settings = options.settings_of(
+        output_dir=output_dir,
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        timeout=timeout,
+        give_up_after=give_up_after,
+        max_cost=max_cost,
+        max_calls=max_calls,
+        max_tokens_total=max_tokens_total,
+        price=price,
+        deadline=deadline,
+        max_unusable=max_unusable,
+        replay_from=replay_from,
     )
     flags: dict[str, Any] = {
         "method": method.value if method else None,
@@ -137,9 +141,9 @@ def generate(
     resolved = config.resolve(recipe, set_ or [], flags)
     wanted, more = _number(num_instructions)
     if dry_run:
-        _show_plan(resolved, settings, wanted, json)
+        _show_plan(resolved, settings, (run, wanted, more), json)
     else:
-        _generate(resolved, settings, (run, wanted, more), (json, quiet))
+        _generate(resolved, settings, (run, wanted, more), (json, quiet, log_format is LogFormat.json))
 
 
 def _number(text: str) -> tuple[int, bool]:
@@ -148,30 +152,37 @@ def _number(text: str) -> tuple[int, bool]:
     return int(text), text.startswith("+")
 
 
-def _generate(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], show: tuple[bool, bool]) -> None:
+def _generate(
+    recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], show: tuple[bool, bool, bool]
+) -> None:
     from selfinstruct import launch
     from selfinstruct.cli import report
     from selfinstruct.models import opening
-    from selfinstruct.run_folder import run_path, slug
+    from selfinstruct.run_folder import run_path
 
     name, wanted, more = asked
-    as_json, quiet = show
+    as_json, quiet, as_events = show
     recipe = recipe.model_copy(update={"model": opening.named(recipe.model)})
     opened = opening.open_model(recipe.model, settings)
-    replayed = "-replay" if recipe.model.api == "replay" else ""
-    run = name or f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}{replayed}"
+    run = name or _default_run(recipe, opened)
     plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
     account = launch.Account(run, launch.target_of(plan, wanted, more=more))
     if not quiet:
         _note_idle_concurrency(plan)
     stop: SelfinstructError | None = None
-    with report.Progress(account, quiet=quiet) as progress:
+    with report.Progress(run, "task", quiet=quiet, as_json=as_events) as progress:
+
+        def watch(chain: Sequence[StageRun]) -> None:
+            if chain:
+                progress.update(lambda: report.generating(account, chain), stopping=account.stopping)
+
         try:
-            launch.run(plan, account, progress.update)
+            launch.run(plan, account, watch)
         except UnknownModel as error:
-            stop = UnknownModel(f"{error}{_offered(recipe, settings)}")
+            stop = UnknownModel(f"{error}{options.offered(recipe.model, settings)}")
         except SelfinstructError as error:
             stop = error
+        progress.stopped(stop)
     if account.tallies and (as_json or not quiet):
         report.print_account(account, plan, stop, as_json=as_json)
     if stop is not None:
@@ -190,33 +201,25 @@ def _note_idle_concurrency(plan: Plan) -> None:
         )
 
 
-def _offered(recipe: Recipe, settings: Settings) -> str:
-    """What the server offers instead of an unknown model, where it tells."""
-    import asyncio
-    import difflib
+def _show_plan(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], as_json: bool) -> None:
+    """--dry-run: what would be sent first, and what all that is left to do would come to."""
+    from selfinstruct import estimating, launch
+    from selfinstruct.cli import estimates
+    from selfinstruct.models import opening
+    from selfinstruct.run_folder import run_path
 
-    from selfinstruct.models.listing import served_models
+    name, wanted, more = asked
+    recipe = recipe.model_copy(update={"model": opening.named(recipe.model)})
+    opened = estimating.unopened(recipe.model, settings)
+    plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, name or _default_run(recipe, opened)))
+    first = plan.links[0].stage
+    request = first.prompt(first.plan(0, (), ())[0])  # type: ignore[attr-defined]
+    forecast = estimating.of_run(plan, launch.target_of(plan, wanted, more=more))
+    estimates.print_forecast(forecast, request, as_json=as_json)
 
-    if not recipe.model.base_url:
-        return ""
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    names = asyncio.run(served_models(recipe.model.base_url, key))
-    close = difflib.get_close_matches(recipe.model.name, names, n=5) or names[:5]
-    return f"; the server offers {', '.join(close)}" if close else ""
 
+def _default_run(recipe: Recipe, opened: Opened) -> str:
+    from selfinstruct.run_folder import slug
 
-def _show_plan(recipe: Recipe, settings: Settings, wanted: int, as_json: bool) -> None:
-    """--dry-run: what would be sent first, and how often."""
-    from selfinstruct.cli import report
-    from selfinstruct.launch import load_seeds
-    from selfinstruct.methods import METHODS, Parts
-    from selfinstruct.models.opening import named, open_model, rendering_of
-    from selfinstruct.resources import prompts_dir
-
-    model = named(recipe.model)
-    # A model is opened only where the recording alone knows how it was asked: a dry run needs no key and no weights.
-    rendering = open_model(model, settings).rendering if model.api == "replay" else rendering_of(model)
-    parts = Parts(recipe, load_seeds(recipe), rendering, prompts_dir())
-    first = METHODS[recipe.method](parts)[0].stage
-    job = first.plan(0, (), ())[0]
-    report.print_plan(first.prompt(job), recipe, wanted, model.name, as_json=as_json)  # type: ignore[attr-defined]
+    replayed = "-replay" if recipe.model.api == "replay" else ""
+    return f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}{replayed}"

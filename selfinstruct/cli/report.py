@@ -2,42 +2,61 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
-from selfinstruct.errors import AccessDenied, ConfigProblem, SelfinstructError
+from selfinstruct.errors import AccessDenied, CapReached, ConfigProblem, SelfinstructError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from selfinstruct.config import Recipe
+    from selfinstruct import completing as completing_
+    from selfinstruct.admission.budget import Budget
     from selfinstruct.launch import Account, Plan
+    from selfinstruct.ledger import Spending
     from selfinstruct.runner import StageRun
-    from selfinstruct.schema import Request
 
 _LINE_EVERY_SECONDS = 60.0
+_BAR_EVERY_SECONDS = 0.1
+
+
+class Shown(NamedTuple):
+    """How far a run is: done of how many, the rest in words, and all of it for machines."""
+
+    done: int
+    total: int
+    words: str
+    fields: dict[str, Any]
 
 
 class Progress:
-    """A bar on a terminal, one plain line a minute otherwise (cron mails what is printed), nothing when quiet."""
+    """A bar on a terminal, one line a minute otherwise (cron mails what is printed), nothing when quiet.
 
-    def __init__(self, account: Account, *, quiet: bool) -> None:
-        self._account = account
+    ``as_json`` writes each line as one JSON object, the start and the stop included.
+    """
+
+    def __init__(self, run: str, unit: str, *, quiet: bool, as_json: bool = False) -> None:
+        self._run = run
+        self._unit = unit
         self._quiet = quiet
+        self._as_json = as_json
         self._bar: tqdm[Any] | None = None
-        self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
+        self._next = time.monotonic() + _LINE_EVERY_SECONDS
+        self._first: tuple[float, int] | None = None  # when the first update came, and how much was done then
         self._said_stopping = False
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty() and not self._quiet:
+        if sys.stderr.isatty() and not self._quiet and not self._as_json:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self._account.target, unit="task", dynamic_ncols=True, desc="accepted")
+            self._bar = tqdm(unit=self._unit, dynamic_ncols=True, desc="accepted" if self._unit == "task" else "done")
+            self._next = time.monotonic()
+        self._event("started", {})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,29 +68,165 @@ class Progress:
             self._bar.close()
             self._bar = None
 
-    def update(self, chain: Sequence[StageRun]) -> None:
-        """Show how far the chain is."""
-        if self._quiet or not chain:
-            return
-        if self._account.stopping and not self._said_stopping:
+    def update(self, look: Callable[[], Shown], *, stopping: bool = False) -> None:
+        """Show how far the run is, when it is time to; ``look`` is called only then, and the first time."""
+        if stopping and not self._said_stopping:
             self._said_stopping = True
+            self._event("stopping", {})
             line = "stopping: waiting for the calls in flight, whose answers are paid for; a second signal ends at once"
-            typer.echo(f"\n{line}" if self._bar is not None else line, err=True)
+            if not self._quiet and not self._as_json:
+                typer.echo(f"\n{line}" if self._bar is not None else line, err=True)
+        if self._quiet and not self._as_json:
+            return
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, look().done  # what earlier starts have done says nothing of this one's pace
+        if now < self._next:
+            return
+        shown = look()
         if self._bar is not None:
-            self._bar.n = min(chain[0].store.accepted, self._account.target)
-            self._bar.set_postfix_str(self._words(chain), refresh=False)
-            self._bar.update(0)
-        elif time.monotonic() >= self._next_line:
-            self._next_line = time.monotonic() + _LINE_EVERY_SECONDS
-            accepted = f"accepted {chain[0].store.accepted}/{self._account.target}"
-            typer.echo(f"{self._account.run}: {accepted}, {self._words(chain)}", err=True)
+            self._next = now + _BAR_EVERY_SECONDS
+            self._bar.initial = self._first[1]  # its pace, too, is that of this start
+            self._bar.total, self._bar.n = shown.total, min(shown.done, shown.total)
+            self._bar.set_postfix_str(shown.words, refresh=False)
+            self._bar.refresh()
+            return
+        self._next = now + _LINE_EVERY_SECONDS
+        eta = self._eta(now, shown)
+        if self._as_json:
+            self._event("progress", {"done": shown.done, "total": shown.total, "eta_seconds": eta, **shown.fields})
+        else:
+            left = f", about {_duration(eta)} left" if eta else ""
+            typer.echo(f"{self._run}: {shown.done}/{shown.total} {self._unit}s, {shown.words}{left}", err=True)
 
-    def _words(self, chain: Sequence[StageRun]) -> str:
-        tally = chain[0].store.tally
-        seen = tally.accepted + sum(tally.rejects.values())
-        rate = f"{tally.accepted / seen:.0%} kept" if seen else "nothing screened yet"
-        final = f"{chain[-1].store.accepted} instances"
-        return f"{final}, {self._account.new_calls} calls, {self._account.new_tokens} tokens, {rate}"
+    def stopped(self, stop: SelfinstructError | None) -> None:
+        """The last event: what ended the run, if anything did."""
+        self._event("stopped", {"exit_code": stop.exit_code if stop else 0, "reason": str(stop) if stop else None})
+
+    def _eta(self, now: float, shown: Shown) -> int | None:
+        since, done = self._first or (now, shown.done)
+        if shown.done <= done or shown.done >= shown.total:
+            return None
+        return round((now - since) / (shown.done - done) * (shown.total - shown.done))
+
+    def _event(self, event: str, fields: dict[str, Any]) -> None:
+        if not self._as_json:
+            return
+        import orjson
+
+        stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        typer.echo(orjson.dumps({"time": stamp, "event": event, "run": self._run, **fields}).decode(), err=True)
+
+
+def _duration(seconds: int) -> str:
+    if seconds < 90:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# --- money ------------------------------------------------------------------------------------------------------------
+
+
+class Money(NamedTuple):
+    """What a run came to, in pico-units: for answers, in calls under way, and for what may have been billed in vain."""
+
+    currency: str
+    spent: int
+    reserved: int
+    ambiguous: int
+    waste: dict[str, tuple[int, int]]
+    unpriced: int
+
+
+def money_of(spending: Sequence[Spending], currency: str) -> Money:
+    """Sum up a ledger's account. Waste is paid attempts without an answer, by reason: how many, and their cost."""
+    waste: dict[str, tuple[int, int]] = {}
+    for row in spending:
+        if row.state in ("ambiguous", "unusable"):
+            reason = _REASONS.get(row.outcome or "", row.outcome or "cut off")
+            count, cost = waste.get(reason, (0, 0))
+            waste[reason] = (count + row.attempts, cost + (row.cost or 0))
+
+    def total(*states: str) -> int:
+        return sum(row.cost or 0 for row in spending if row.state in states)
+
+    unpriced = sum(row.unpriced for row in spending if row.state in ("settled", "ambiguous", "unusable"))
+    return Money(currency, total("settled"), total("reserved"), total("ambiguous", "unusable"), waste, unpriced)
+
+
+_REASONS = {
+    "MaybeExecuted": "lost answer or server error",
+    "UnusableResponse": "unusable answer",
+    "CancelledError": "given up while stopping",
+}
+
+
+def money_lines(money: Money) -> list[str]:
+    """The account for people; nothing where no price is known and nothing was lost."""
+    from selfinstruct.money import show_money
+
+    def shown(pico: int) -> str:
+        return show_money(pico, money.currency)
+
+    lines = []
+    if money.spent or money.reserved or money.ambiguous:
+        parts = [f"spent {shown(money.spent)}"]
+        parts += [f"reserved {shown(money.reserved)}"] if money.reserved else []
+        parts += [f"perhaps billed in vain, at most {shown(money.ambiguous)}"] if money.ambiguous else []
+        parts += [f"{money.unpriced} calls without a known price not counted"] if money.unpriced else []
+        lines.append("; ".join(parts))
+    if money.waste:
+        each = [
+            f"{reason} {count}" + (f" ({shown(cost)})" if cost else "")
+            for reason, (count, cost) in sorted(money.waste.items())
+        ]
+        lines.append("attempts that may have been billed in vain: " + ", ".join(each))
+    return lines
+
+
+def money_json(money: Money) -> dict[str, Any]:
+    """The account for machines: decimal strings in whole units of the currency."""
+    from selfinstruct.money import Amount
+
+    def units(pico: int) -> str:
+        return str(Amount(money.currency, pico)).partition(" ")[0]
+
+    return {
+        "currency": money.currency,
+        "spent": units(money.spent),
+        "reserved": units(money.reserved),
+        "ambiguous": units(money.ambiguous),
+        "waste": {reason: {"attempts": count, "cost": units(cost)} for reason, (count, cost) in money.waste.items()},
+        "unpriced_calls": money.unpriced,
+    }
+
+
+def _live_cost(budget: Budget | None) -> str:
+    if budget is None or not budget.committed.cost:
+        return ""
+    from selfinstruct.money import show_money
+
+    at_risk = budget.reserved.cost + budget.ambiguous.cost
+    return f", {show_money(budget.spent.cost, budget.currency)} spent, {show_money(at_risk, budget.currency)} reserved"
+
+
+# --- generate -------------------------------------------------------------------------------------------------------
+
+
+def generating(account: Account, chain: Sequence[StageRun]) -> Shown:
+    """How far a chain of stages is."""
+    tally = chain[0].store.tally
+    seen = tally.accepted + sum(tally.rejects.values())
+    rate = f"{tally.accepted / seen:.0%} kept" if seen else "nothing screened yet"
+    instances = chain[-1].store.accepted
+    words = f"{instances} instances, {account.new_calls} calls, {account.new_tokens} tokens, {rate}"
+    fields = {
+        "instances": instances,
+        "candidates": seen,
+        "new_calls": account.new_calls,
+        "new_tokens": account.new_tokens,
+    }
+    return Shown(chain[0].store.accepted, account.target, words + _live_cost(account.budget), fields)
 
 
 def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, *, as_json: bool) -> None:
@@ -96,7 +251,7 @@ def account_table(account: Account) -> list[str]:
     """Accepted, rejects by reason, calls, tokens and seconds, stage by stage."""
     lines = [f"{'stage':<12}{'accepted':>9}{'rejects':>9}{'calls':>8}{'tokens in':>11}{'tokens out':>11}"]
     for stage, tally in account.tallies.items():
-        _, calls, tokens_in, tokens_out = account.calls_of(stage)
+        calls, tokens_in, tokens_out = account.calls_of(stage)
         rejects = sum(tally.rejects.values())
         lines.append(f"{stage:<12}{tally.accepted:>9}{rejects:>9}{calls:>8}{tokens_in:>11}{tokens_out:>11}")
     for stage, tally in account.tallies.items():
@@ -106,15 +261,21 @@ def account_table(account: Account) -> list[str]:
     last, tally = list(account.tallies.items())[-1]
     lines.append(f"{tally.barren} of {tally.jobs} instructions have no valid record of {last}")
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
-    lost = f"{account.ambiguous} attempts cut off (may have been billed)" if account.ambiguous else ""
-    return [*lines, "; ".join(part for part in (took, lost) if part)]
+    return [*lines, took, *money_lines(money_of(account.spending, account.currency))]
+
+
+def _next_after(stop: SelfinstructError | None) -> str:
+    """What comes before running it again, where something does."""
+    if isinstance(stop, ConfigProblem | AccessDenied):
+        return "mend what the last line says; then the same command goes on"
+    return "raise the cap, and the same command goes on" if isinstance(stop, CapReached) else ""
 
 
 def _next(account: Account, stop: SelfinstructError | None) -> str:
     if account.exhausted:
         return "more from other seed tasks, a stronger model or a warmer recipe, as a run of its own (--run NAME)"
-    if isinstance(stop, ConfigProblem | AccessDenied):
-        return "mend what the last line says; then the same command goes on"
+    if hint := _next_after(stop):
+        return hint
     first, *others = account.tallies.values()
     if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
@@ -124,7 +285,7 @@ def _next(account: Account, stop: SelfinstructError | None) -> str:
 def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:
     stages = []
     for stage, tally in account.tallies.items():
-        _, calls, tokens_in, tokens_out = account.calls_of(stage)
+        calls, tokens_in, tokens_out = account.calls_of(stage)
         stages.append(
             {
                 "stage": stage,
@@ -143,7 +304,7 @@ def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) 
         "target": account.target,
         "stages": stages,
         "new_calls": account.new_calls,
-        "ambiguous": account.ambiguous,
+        "money": money_json(money_of(account.spending, account.currency)),
         "seconds": round(account.seconds, 3),
         "exhausted": account.exhausted,
         "notes": account.notes,
@@ -152,28 +313,53 @@ def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) 
     }
 
 
-def print_plan(request: Request, recipe: Recipe, wanted: int, model: str, *, as_json: bool) -> None:
-    """--dry-run: the first prompt as it would be sent, and the planned calls at half and at full yield."""
-    # Whole rounds are screened, so a few more are accepted than asked for, and each of them is followed up.
-    yields = [recipe.round_size * recipe.bootstrap.new_tasks / share for share in (1, 2)]
-    rounds = [math.ceil(wanted / kept) for kept in yields]
-    bootstrap = [count * recipe.round_size for count in rounds]
-    follow = [round(count * kept) for count, kept in zip(rounds, yields, strict=True)]
+# --- complete -------------------------------------------------------------------------------------------------------
+
+
+def completing(account: completing_.Account) -> Shown:
+    """How far a file of requests is."""
+    fields = {"new_calls": account.new_calls, "new_tokens": account.new_tokens, "failed": account.new_failures}
+    words = f"{account.new_calls} calls, {account.new_tokens} tokens"
+    if account.new_failures:
+        words += f", {account.new_failures} failed"
+    return Shown(account.done, account.total, words + _live_cost(account.budget), fields)
+
+
+def print_completed(account: completing_.Account, stop: SelfinstructError | None, *, as_json: bool) -> None:
+    """What `complete` ends with, or its JSON."""
+    money = money_of(account.spending, account.currency)
+    waiting = account.total - account.answered - account.failed
+    next_step = _next_of_completed(waiting, stop)
     if as_json:
         import orjson
 
-        planned = {"bootstrap": bootstrap, "classify": follow, "instances": follow}
-        row = {"model": model, "request": request.model_dump(exclude={"draw"}), "planned_calls": planned}
+        row = {
+            "path": str(account.path),
+            "requests": account.total,
+            "answered": account.answered,
+            "failed": account.failed,
+            "waiting": waiting,
+            "new_calls": account.new_calls,
+            "new_tokens": account.new_tokens,
+            "seconds": round(account.seconds, 3),
+            "money": money_json(money),
+            "stopped_by": str(stop) if stop else None,
+            "next": next_step,
+        }
         typer.echo(orjson.dumps(row, option=orjson.OPT_INDENT_2).decode())
         return
-    typer.echo(request.prompt if request.prompt is not None else _transcript(request))
-    typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}")
-    typer.echo(
-        f"--- {wanted} instructions of a new run from {model}: {bootstrap[0]} bootstrap, {follow[0]} classify and"
-        f" {follow[0]} instances calls if every candidate is kept; {bootstrap[1]}, {follow[1]} and {follow[1]} if half"
-        " are. Nothing was sent."
-    )
+    typer.echo(f"{account.answered} of {account.total} requests answered, {account.failed} failed, {waiting} waiting")
+    typer.echo(f"{account.seconds:.1f} s, {account.new_calls} new calls, {account.new_tokens} tokens")
+    for line in money_lines(money):
+        typer.echo(line)
+    typer.echo(f"results  {account.path}/results.jsonl")
+    if account.failed:
+        typer.echo(f"errors   {account.path}/errors.jsonl")
+    if next_step:
+        typer.echo(f"next     {next_step}")
 
 
-def _transcript(request: Request) -> str:
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages or ())
+def _next_of_completed(waiting: int, stop: SelfinstructError | None) -> str:
+    if hint := _next_after(stop):
+        return hint
+    return "run the same command again to go on" if waiting else ""

@@ -1,17 +1,16 @@
-"""The outermost frame and what is seen while a run works."""
+"""The outermost frame: help, version, and how what nobody has foreseen ends."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from selfinstruct import __version__, launch
-from selfinstruct.cli import report
 from tests.command import PROGRAM, ROOT, invoke
+
+COMMANDS = "generate complete plan doctor status show export verify rebuild skip models".split()
 
 
 def test_the_version_is_printed() -> None:
@@ -24,7 +23,7 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
     for args in (["--help"], ["-h"]):
         ended = invoke(*args)
         assert ended.code == 0
-        assert [word for word in ("generate", "status", "show", "export", "models") if word not in ended.out] == []
+        assert [word for word in COMMANDS if f"\n  {word} " not in ended.out] == []
         assert "65 bad data" in ended.out
     assert invoke().code == 2
 
@@ -65,45 +64,3 @@ def test_a_report_that_cannot_be_printed_is_one_line() -> None:
         ["/bin/sh", "-c", command, "sh", *PROGRAM], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
     )
     assert (ended.returncode, ended.stderr) == (74, "selfinstruct: [Errno 28] No space left on device\n")
-
-
-# --- progress -------------------------------------------------------------------------------------------------------
-
-
-def _stage(accepted: int, rejects: int) -> Any:
-    tally = SimpleNamespace(accepted=accepted, rejects={"too_similar": rejects})
-    return SimpleNamespace(store=SimpleNamespace(accepted=accepted, tally=tally))
-
-
-def _account() -> launch.Account:
-    return launch.Account("run", 40, new_calls=9, new_tokens=800)
-
-
-def test_without_a_terminal_progress_is_one_plain_line_a_minute(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Cron mails what is printed: nothing before the first minute is over, then counts, on standard error."""
-    now = [1000.0]
-    monkeypatch.setattr("selfinstruct.cli.report.time", SimpleNamespace(monotonic=lambda: now[0]))
-    with report.Progress(_account(), quiet=False) as progress:
-        for seconds in (0, 59, 61, 62, 122):
-            now[0] = 1000.0 + seconds
-            progress.update([_stage(12, 4), _stage(10, 0)])
-            progress.update([])
-    line = "run: accepted 12/40, 10 instances, 9 calls, 800 tokens, 75% kept\n"
-    assert capsys.readouterr() == ("", 2 * line)
-
-
-@pytest.mark.parametrize(("accepted", "rejects", "words"), [(0, 0, "nothing screened yet"), (50, 50, "50% kept")])
-def test_on_a_terminal_progress_is_a_bar(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], accepted: int, rejects: int, words: str
-) -> None:
-    """Towards the target and never beyond; quiet shows none."""
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    for quiet in (False, True):
-        with report.Progress(_account(), quiet=quiet) as progress:
-            progress.update([_stage(accepted, rejects), _stage(3, 0)])
-            progress.close()
-        shown = capsys.readouterr().err
-        assert (f"{min(accepted, 40)}/40" in shown) is not quiet
-        assert (words in shown) is not quiet

@@ -1,0 +1,162 @@
+"""`selfinstruct complete`: a file of requests, answered in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from selfinstruct.cli import options
+from selfinstruct.cli.options import Api, LogFormat
+from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
+
+if TYPE_CHECKING:
+    from selfinstruct.completing import Batch
+
+
+def complete(
+    requests: Annotated[
+        Path, typer.Argument(metavar="REQUESTS.jsonl", help="Requests in the OpenAI Batch format, one a line.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="The folder of the ledger and the results; resumes there. Needed, but for --dry-run.",
+        ),
+    ] = None,
+    api: Annotated[
+        Api,
+        typer.Option(help="Who answers: an OpenAI-compatible API (each line's url says which), or as for generate."),
+    ] = Api.chat,
+    base_url: options.BaseUrl = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model for every request. [default: each body's own]")
+    ] = None,
+    replay_from: options.ReplayFrom = None,
+    extra_body: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Fields laid over every body, such as '{\"temperature\": 0}'.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(min=1, help="For bodies that set no limit. [default: none; 1024 where a cap is set]"),
+    ] = None,
+    concurrency: options.Concurrency = None,
+    rpm: options.Rpm = None,
+    tpm: options.Tpm = None,
+    timeout: options.Timeout = None,
+    give_up_after: options.GiveUpAfter = None,
+    max_cost: options.MaxCost = None,
+    max_calls: options.MaxCalls = None,
+    max_tokens_total: options.MaxTokensTotal = None,
+    price: options.PriceOption = None,
+    deadline: options.Deadline = None,
+    max_unusable: options.MaxUnusable = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print calls, tokens, cost and disk; send nothing.")
+    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    log_format: options.LogFormatOption = LogFormat.text,
+) -> None:
+    """Answer every request of a file; write DIR/results.jsonl, and DIR/errors.jsonl for what cannot be answered.
+
+    The same command again resumes: nothing recorded is sent twice. Lines may be appended in between.
+    """
+    settings = options.settings_of(
+        concurrency=concurrency,
+        rpm=rpm,
+        tpm=tpm,
+        timeout=timeout,
+        give_up_after=give_up_after,
+        max_cost=max_cost,
+        max_calls=max_calls,
+        max_tokens_total=max_tokens_total,
+        price=price,
+        deadline=deadline,
+        max_unusable=max_unusable,
+        replay_from=replay_from,
+    )
+    from selfinstruct.config import ModelRecipe
+
+    recipe = ModelRecipe(
+        api=api.value,
+        name=model or "",
+        base_url=base_url or settings.openai_base_url,
+        extra_body=_object(extra_body),
+    )
+    if dry_run:
+        _plan((requests, out or Path()), recipe, settings, max_tokens, json)
+    elif out is None:
+        raise UsageProblem("--out is missing: name the folder of the ledger and the results; see --help")
+    else:
+        _complete(_batch(requests, out, recipe, settings, max_tokens), json, quiet, log_format)
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    import orjson
+
+    if text is None:
+        return {}
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageProblem(f"--extra-body: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageProblem("--extra-body: expected a JSON object, such as '{\"temperature\": 0}'")
+    return value
+
+
+def _batch(requests: Path, out: Path, recipe: Any, settings: Any, max_tokens: int | None) -> Batch:
+    from selfinstruct.completing import Batch
+    from selfinstruct.models import opening
+
+    named = _named(recipe)
+    return Batch(requests, out, named, max_tokens, settings, opening.open_model(named, settings))
+
+
+def _named(recipe: Any) -> Any:
+    from selfinstruct.models import opening
+
+    named = opening.named(recipe)
+    if recipe.api in ("chat", "completion"):
+        named = named.model_copy(update={"name": recipe.name})  # no default: the bodies name their models
+    return named
+
+
+def _complete(batch: Batch, as_json: bool, quiet: bool, log_format: LogFormat) -> None:
+    from selfinstruct import completing
+    from selfinstruct.cli import report
+
+    account = completing.Account(batch.out)
+    stop: SelfinstructError | None = None
+    with report.Progress(str(batch.out), "request", quiet=quiet, as_json=log_format is LogFormat.json) as progress:
+
+        def watch() -> None:
+            progress.update(lambda: report.completing(account), stopping=account.stopping)
+
+        try:
+            completing.run(batch, account, watch)
+        except UnknownModel as error:
+            stop = UnknownModel(f"{error}{options.offered(batch.recipe, batch.settings)}")
+        except SelfinstructError as error:
+            stop = error
+        progress.stopped(stop)
+    if account.total and (as_json or not quiet):
+        report.print_completed(account, stop, as_json=as_json)
+    if stop is not None:
+        raise stop
+
+
+def _plan(paths: tuple[Path, Path], recipe: Any, settings: Any, max_tokens: int | None, as_json: bool) -> None:
+    """--dry-run: what the requests without an answer would come to."""
+    from selfinstruct import estimating
+    from selfinstruct.cli import estimates
+    from selfinstruct.completing import Batch
+
+    named = _named(recipe)
+    batch = Batch(*paths, named, max_tokens, settings, estimating.unopened(named, settings))
+    estimates.print_forecast(estimating.of_batch(batch), as_json=as_json)

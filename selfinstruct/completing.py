@@ -1,0 +1,417 @@
+"""`selfinstruct complete`: a file of requests through the call path, and its results in the order of the requests.
+
+requests.jsonl ─► Request ─► ledger.reserve ─► send ─► ledger.settle ─► results.jsonl
+                  draw = number of the request            + errors.jsonl: those that will never be answered, and why
+
+The thinnest user of the path. Results are derived from the file and the ledger when a start ends that brought something
+new, so they are the same bytes whatever happened in between. Memory does not grow with the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from selfinstruct import __version__, batch_file, call_path, identity, results, run_folder, wire
+from selfinstruct.admission.budget import Budget
+from selfinstruct.batch_file import Checked, RequestLine
+from selfinstruct.call_path import CallPath
+from selfinstruct.config import ModelRecipe, Settings
+from selfinstruct.errors import (
+    BadData,
+    ConfigProblem,
+    ModelError,
+    RequestRefused,
+    SelfinstructError,
+    UnusableAnswers,
+    Withdrawn,
+)
+from selfinstruct.identity import StageIdentity
+from selfinstruct.ledger import Call, Ledger, LedgerReader, Spending
+from selfinstruct.models.opening import Opened
+from selfinstruct.models.retrying import LONGEST_WISH
+from selfinstruct.results import ANSWERS, ERRORS, ResultFile, Written
+from selfinstruct.runner import REFUSALS
+from selfinstruct.schema import Completion, Draw, Noun, Request
+from selfinstruct.store_files import pretty, write_whole
+
+STAGE = "complete"
+"""The stage that requests of a file belong to: its folder, and the first part of their draws."""
+
+DEFAULT_MAX_TOKENS = 1024
+"""What a body without a token limit is given where a cap has to count on one; `Sampling`'s own default."""
+
+GIVE_UP_AFTER = 20
+"""So many requests refused and none answered mean a wrong model, parameter or address, not so many bad requests."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A file of requests, where its results go, and who answers."""
+
+    requests: Path
+    out: Path
+    recipe: ModelRecipe
+    max_tokens: int | None
+    settings: Settings
+    opened: Opened
+
+    def limit(self) -> int | None:
+        """The token limit for bodies that set none: the user's, or ours where a cap has to count on one."""
+        if self.max_tokens is None and call_path.caps_of(self.settings).any:
+            return DEFAULT_MAX_TOKENS
+        return self.max_tokens
+
+    def request(self, line: RequestLine) -> Request:
+        """A line as the request to send; its number is its draw."""
+        return self._request(line, self.limit())
+
+    def keys(self, line: RequestLine) -> Iterator[str]:
+        """The key of a line's call; then that of the call an earlier start, with or without a cap, has made of it."""
+        yield wire.call_key(self.opened.endpoint, self.request(line))
+        if self.max_tokens is None:
+            other = None if self.limit() else DEFAULT_MAX_TOKENS
+            yield wire.call_key(self.opened.endpoint, self._request(line, other))
+
+    def _request(self, line: RequestLine, limit: int | None) -> Request:
+        body = batch_file.sealed_body(
+            line,
+            model=self.recipe.name or None,
+            extra_body=self.recipe.extra_body,
+            max_tokens=limit,
+            token_field=self.recipe.token_field,
+        )
+        return Request(draw=draw_of(line.number), path=line.url, body=body)
+
+
+@dataclass
+class Account:
+    """What has been done. ``done`` counts, while it works, the requests that need no further call; ``answered`` and
+    ``failed`` tell them apart once the results are written; ``unanswered`` failed in transit and stay open.
+    """
+
+    path: Path
+    total: int = 0
+    done: int = 0
+    answered: int = 0
+    failed: int = 0
+    unanswered: int = 0
+    new_calls: int = 0
+    new_failures: int = 0
+    new_tokens: int = 0
+    seconds: float = 0.0
+    stopping: bool = False
+    spending: list[Spending] = field(default_factory=list)
+    budget: Budget | None = None
+    currency: str = "usd"
+
+
+Seen = tuple[Account, Callable[[], None]]
+"""The account to keep, and whom to tell that it changed."""
+
+
+class Requests(Noun):
+    """``requests.json``: the file as it was checked last, so that a resumed start need not read it twice.
+
+    ``edited`` is set for good once recorded calls may no longer be those of the lines, since lines came back changed or
+    settings were mended: then each line's call is looked up by what stands in it, not by its number alone.
+    """
+
+    path: str
+    requests: int
+    size: int
+    sha256: str
+    edited: bool = False
+
+
+def run(batch: Batch, account: Account, watch: Callable[[], None]) -> None:
+    """Send what has no answer yet, then write the results. Raises what stopped it; the results are true either way."""
+    started = time.monotonic()
+    with run_folder.held(batch.out, allow_network=batch.settings.allow_network_fs):
+        folder = batch.out / STAGE
+        requests = _checked(batch, folder)
+        with Ledger(batch.out / "ledger.sqlite3", sync=batch.settings.sync) as ledger:
+            requests = _settle_identity(batch, folder, requests, ledger.rows)
+            account.total = requests.requests
+            try:
+                with asyncio.Runner(loop_factory=call_path.loop_factory()) as loop:
+                    loop.run(_run(batch, requests, ledger, (account, watch)))
+            finally:
+                account.spending, account.currency = ledger.rows.spending(), ledger.rows.currency()
+                _settle_results(batch, requests, ledger.rows, account)
+                account.seconds = time.monotonic() - started
+    if account.failed > batch.settings.max_unusable * account.total:
+        raise UnusableAnswers(
+            f"done, but {account.failed} of {account.total} requests have no answer and will get none"
+            f" (--max-unusable is {batch.settings.max_unusable:.0%}); {batch.out}/{ERRORS} says why"
+        )
+
+
+def draw_of(number: int) -> Draw:
+    """The draw of a request: its number in the file, from 0."""
+    return Draw(stage=STAGE, round=0, slot=number)
+
+
+# --- before anything is sent ----------------------------------------------------------------------------------------
+
+
+def _checked(batch: Batch, folder: Path) -> Requests:
+    """Read the file whole, once; a resumed start only hashes what was read before, and reads what was appended."""
+    try:
+        before = Requests.model_validate_json((folder / "requests.json").read_bytes())
+    except (OSError, ValueError):
+        before = None
+    path = str(batch.requests.absolute())
+    same = before is not None and batch_file.same_beginning(batch.requests, before.size, before.sha256)
+    if before is not None and same and batch.requests.stat().st_size == before.size:
+        requests = before.model_copy(update={"path": path})
+    else:
+        checked: Checked = batch_file.check(batch.requests, batch.recipe.name or None)
+        edited = before is not None and (before.edited or not same)
+        requests = Requests(path=path, edited=edited, **checked._asdict())
+    if requests != before:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        write_whole(folder / "requests.json", pretty(requests.model_dump()))
+    return requests
+
+
+def _settle_identity(batch: Batch, folder: Path, requests: Requests, rows: LedgerReader) -> Requests:
+    """Compare with, or write, ``stage.json``. The lines of the file are data; who answers them decides the bytes.
+
+    Where nothing but refusals is recorded there are no bytes to protect: the settings may be what was refused.
+    """
+    now = StageIdentity(
+        stage=STAGE,
+        selfinstruct=__version__,
+        target=requests.requests,
+        seed_tasks="",
+        identity={
+            "method": STAGE,
+            "max_tokens": batch.max_tokens,
+            "model": {
+                **batch.recipe.model_dump(include={"api", "context", "reproducible"}),
+                **batch.opened.endpoint.model_dump(mode="json"),
+                "rendering": "chat",
+            },
+            "upstream": None,
+        },
+        prompts={},
+    )
+    before = identity.read(folder) if rows.has_answers() else None
+    if before is not None and before.identity != now.identity:
+        if rows.attempts("settled"):
+            identity.compare(folder, before, now)
+        requests = requests.model_copy(update={"edited": True})
+        write_whole(folder / "requests.json", pretty(requests.model_dump()))
+    if before != now:
+        identity.write(folder, now)
+    return requests
+
+
+# --- sending --------------------------------------------------------------------------------------------------------
+
+
+async def _run(batch: Batch, requests: Requests, ledger: Ledger, seen: Seen) -> None:
+    account, watch = seen
+
+    def answered(completion: Completion) -> None:
+        account.new_calls += 1
+        account.new_tokens += completion.prompt_tokens + completion.completion_tokens
+        watch()
+
+    path = call_path.build(batch.opened, ledger, batch.settings, answered)
+    account.budget = path.budget
+
+    def noticed() -> None:
+        account.stopping = True
+        watch()
+
+    workers = _Workers(batch, path, _waiting(batch, requests, ledger.rows, account), seen)
+    with call_path.stopping(path.gate, batch.settings.deadline, noticed):
+        try:
+            await workers.run()
+        finally:
+            await path.model.aclose()
+
+
+def _waiting(batch: Batch, requests: Requests, rows: LedgerReader, account: Account) -> Iterator[RequestLine]:
+    """The lines that have no answer yet, in order; those that have one are counted into the account."""
+    recorded = _Recorded(rows)
+    model = batch.recipe.name or None
+
+    def answered(number: int) -> bool:
+        known = bool(recorded.keys(number))
+        account.done += known
+        return known
+
+    if not requests.edited:
+        yield from batch_file.read_lines(batch.requests, model=model, skip=answered, size=requests.size)
+        return
+    for line in batch_file.read_lines(batch.requests, model=model, size=requests.size):
+        if recorded.keys(line.number).isdisjoint(batch.keys(line)):
+            yield line
+        else:
+            account.done += 1
+
+
+class _Recorded:
+    """The answered calls of a ledger, asked for by ascending number."""
+
+    def __init__(self, rows: LedgerReader) -> None:
+        self._rows = rows.answered(STAGE)
+        self._next = next(self._rows, None)
+
+    def keys(self, number: int) -> set[str]:
+        """The keys under which a request has an answer or a verdict."""
+        found: set[str] = set()
+        while self._next is not None and self._next[0].slot <= number:
+            if self._next[0].slot == number:
+                found.add(self._next[1])
+            self._next = next(self._rows, None)
+        return found
+
+
+class _Workers:
+    """So many that the wire never waits for one: each takes the next line, asks, and sees the answer recorded."""
+
+    def __init__(self, batch: Batch, path: CallPath, waiting: Iterator[RequestLine], seen: Seen) -> None:
+        self._batch = batch
+        self._path = path
+        self._waiting = waiting
+        self._account, self._watch = seen
+        self._stuck: tuple[RequestLine, ModelError] | None = None
+
+    async def run(self) -> None:
+        """Until every line was asked, or the gate is closed. Raises what stopped it, or that lines stay unanswered."""
+        # Beside those in flight some wait for their turn and some for the disk.
+        count = 2 * self._batch.opened.concurrency + 16
+        tasks = {asyncio.create_task(self._work(), name=f"worker {number}") for number in range(count)}
+        while tasks:
+            for task in await self._path.gate.first_of(tasks):
+                tasks.remove(task)
+                if not task.cancelled():
+                    task.result()
+        if self._path.gate.closed:
+            raise self._path.gate.reason or Withdrawn("the run was asked to stop")
+        if self._stuck is not None:
+            raise self._left_over(*self._stuck)
+
+    async def _work(self) -> None:
+        try:
+            for line in self._waiting:
+                if self._path.gate.closed:
+                    return
+                await self._ask(line)
+        except Withdrawn:
+            return
+        except SelfinstructError as error:  # of the file of requests, too; what is in flight still comes home
+            self._path.gate.close(error)
+
+    async def _ask(self, line: RequestLine) -> None:
+        try:
+            await self._path.model.complete(self._batch.request(line))
+            self._account.done += 1
+        except RequestRefused as refusal:
+            self._refused(refusal)
+        except ModelError as error:
+            self._unanswered(line, error)
+        except BadData as error:
+            raise BadData(f"{self._batch.requests}:{line.line}: {error}") from error
+
+    def _refused(self, refusal: RequestRefused) -> None:
+        account = self._account
+        account.done += 1
+        account.new_failures += 1
+        self._watch()
+        if account.new_failures >= GIVE_UP_AFTER and not account.new_calls:
+            self._path.gate.close(
+                ConfigProblem(
+                    f"the first {account.new_failures} requests were refused and none answered; the last: {refusal};"
+                    " is this the right model and address, and does it know every field of these bodies?"
+                )
+            )
+
+    def _unanswered(self, line: RequestLine, error: ModelError) -> None:
+        """A call that failed in transit stays open for the next start; a provider that is gone ends this one."""
+        stays_away = type(error) is ModelError or (error.retry_after or 0) > LONGEST_WISH
+        if stays_away:
+            self._path.gate.close(error)
+            return
+        self._account.unanswered += 1
+        self._stuck = line, error
+
+    def _left_over(self, line: RequestLine, error: ModelError) -> ModelError:
+        key = next(self._batch.keys(line))
+        return ModelError(
+            f"{self._account.unanswered} requests have no answer yet; line {line.line}: {error}; run the same command"
+            f" again, or give this one up with  selfinstruct skip {self._batch.out} {key[:12]}"
+        )
+
+
+# --- results --------------------------------------------------------------------------------------------------------
+
+
+def _settle_results(batch: Batch, requests: Requests, rows: LedgerReader, account: Account) -> None:
+    """Write the results, unless they are there as they were written last, and nothing is new since."""
+    path = batch.out / STAGE / "results.json"
+    last = results.read(path)
+    # Verdicts by hand are no new calls; they show in how many are done.
+    new = account.new_calls or account.new_failures
+    if last is not None and not new and last.holds(batch.out, requests.sha256, account.done):
+        account.answered, account.failed = last.answered, last.failed
+        return
+    files = write_results(batch, rows, account, size=requests.size)
+    answered, failed = account.answered, account.failed
+    results.write(path, Written(requests=requests.sha256, answered=answered, failed=failed, files=files))
+
+
+def write_results(
+    batch: Batch, rows: LedgerReader, account: Account, *, size: int | None = None
+) -> dict[str, results.Mark]:
+    """Derive ``results.jsonl`` and ``errors.jsonl`` from the requests and the ledger, and count them.
+
+    ``size`` is how many bytes of requests were checked: somebody may add lines while the run goes on. Returns the mark
+    of each file; without errors there is no file of them.
+    """
+    answers, errors = ResultFile(batch.out / ANSWERS), ResultFile(batch.out / ERRORS)
+    account.answered = account.failed = 0
+    with closing(call for call in rows.calls(STAGE)) as recorded:  # closed before the ledger is, come what may
+        calls = _Calls(recorded)
+        for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None, size=size):
+            call = calls.of(line, batch)
+            if call is None:
+                continue
+            if call.state == "settled":
+                account.answered += 1
+                answers.add(batch_file.result_line(line.custom_id, call.key, call.answer))
+            else:
+                account.failed += 1
+                code, why = REFUSALS[call.state], call.answer.decode()
+                errors.add(batch_file.error_line(line.custom_id, call.key, code, why, call.status))
+    files = {ANSWERS: answers.publish()}
+    if account.failed:
+        files[ERRORS] = errors.publish()
+    else:
+        errors.discard()
+    return files
+
+
+class _Calls:
+    """The recorded calls, asked for by the lines of the file in their order."""
+
+    def __init__(self, rows: Iterator[Call]) -> None:
+        self._rows = rows
+        self._next = next(self._rows, None)
+
+    def of(self, line: RequestLine, batch: Batch) -> Call | None:
+        """The answered call of a line, as the line stands now."""
+        found: dict[str, Call] = {}
+        while self._next is not None and self._next.draw.slot <= line.number:
+            if self._next.draw.slot == line.number and self._next.state != "open":
+                found[self._next.key] = self._next
+            self._next = next(self._rows, None)
+        return next((found[key] for key in batch.keys(line) if key in found), None) if found else None
