@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,31 +13,34 @@ from selfinstruct.cli.options import Json, OutputDir
 from selfinstruct.errors import BadData, UsageProblem
 
 if TYPE_CHECKING:
+    from selfinstruct.cli.report import Money
     from selfinstruct.ledger import Call, LedgerReader
 
 
 def status(
-    run: Annotated[str | None, typer.Argument(help="The run's name; without it, every run is listed.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="The run's name, or the path of its folder; without it, every run is listed.")
+    ] = None,
     output_dir: OutputDir = None,
     json: Json = False,
 ) -> None:
-    """Show what runs have accepted, rejected and spent."""
+    """Show what runs have accepted, rejected and spent, or how many requests are answered."""
+    from selfinstruct.cli import report
     from selfinstruct.config import settings
-    from selfinstruct.run_folder import run_path
+    from selfinstruct.run_folder import find
 
     root = settings({"output_dir": output_dir}).output_dir
-    if run is not None and not (run_path(root, run) / "ledger.sqlite3").exists():
-        raise BadData(f"{run_path(root, run)}: no such run; 'selfinstruct status' lists them")
-    found = [_status(path) for path in ([root / run] if run else _runs(root))]
+    found = [_status(path) for path in ([find(root, run)] if run is not None else _runs(root))]
     if json:
         import orjson
 
-        typer.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+        rows = [{**row, "money": report.money_json(money)} for row, money in found]
+        typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     if not found:
         typer.echo(f"no runs in {root}; 'selfinstruct generate' starts one")
-    for row in found:
-        typer.echo(_status_text(row))
+    for row, money in found:
+        typer.echo(_status_text(row, report.money_lines(money)))
 
 
 def _runs(root: Path) -> list[Path]:
@@ -45,63 +49,89 @@ def _runs(root: Path) -> list[Path]:
     return [path.parent for path in ledgers]
 
 
-def _status(path: Path) -> dict[str, Any]:
+def _status(path: Path) -> tuple[dict[str, Any], Money]:
     from selfinstruct import identity
+    from selfinstruct.cli import report
+    from selfinstruct.completing import STAGE
     from selfinstruct.ledger import LedgerReader
-    from selfinstruct.store import Tally, read_manifest
 
-    reader = LedgerReader(path / "ledger.sqlite3")
-    calls = {row.stage: row for row in reader.by_stage()}
+    with closing(LedgerReader(path / "ledger.sqlite3")) as reader:
+        spending, money = reader.spending(), report.money_of(reader.spending(), reader.currency())
     stages: list[dict[str, Any]] = []
     target = 0
     for started in identity.of_run(path):
         target = started.target
-        tally, manifest = Tally(), read_manifest(path / started.stage)
-        for shard in manifest.shards if manifest else ():
-            tally.add(shard)
-        row = calls.get(started.stage)
+        settled = [row for row in spending if row.stage == started.stage and row.state == "settled"]
+        counted = _answered(path, target) if started.stage == STAGE else _accepted(path / started.stage)
         stages.append(
             {
                 "stage": started.stage,
-                "state": manifest.state if manifest else "running",
-                "accepted": tally.accepted,
-                "rejects": dict(sorted(tally.rejects.items())),
-                "barren": tally.barren,
-                "calls": row.calls if row else 0,
-                "tokens": row.prompt_tokens + row.completion_tokens if row else 0,
+                **counted,
+                "calls": sum(row.attempts for row in settled),
+                "tokens": sum(row.prompt_tokens + row.completion_tokens for row in settled),
             }
         )
-    result = {"run": path.name, "target": target, "stages": stages, "ambiguous": reader.attempts("ambiguous")}
-    reader.close()
-    return result
+    return {"run": path.name or path.resolve().name, "target": target, "stages": stages}, money
 
 
-def _status_text(row: dict[str, Any]) -> str:
+def _accepted(folder: Path) -> dict[str, Any]:
+    from selfinstruct.store import Tally, read_manifest
+
+    tally, manifest = Tally(), read_manifest(folder)
+    for shard in manifest.shards if manifest else ():
+        tally.add(shard)
+    return {
+        "state": manifest.state if manifest else "running",
+        "accepted": tally.accepted,
+        "rejects": dict(sorted(tally.rejects.items())),
+        "barren": tally.barren,
+    }
+
+
+def _answered(path: Path, requests: int) -> dict[str, Any]:
+    """Of a folder of `complete`: its requests, counted by what became of them."""
+    from selfinstruct.ledger_audit import answers_by_state
+
+    ended = answers_by_state(path / "ledger.sqlite3")
+    answered = ended.pop("settled", 0)
+    failed = sum(ended.values())
+    waiting = max(0, requests - answered - failed)
+    state = "running" if waiting else "complete"
+    return {"state": state, "answered": answered, "failed": failed, "waiting": waiting}
+
+
+def _status_text(row: dict[str, Any], money: list[str]) -> str:
     lines = [f"{row['run']}  (target {row['target']})"]
     for stage in row["stages"]:
-        lines.append(
-            f"  {stage['stage']:<12}{stage['state']:<10}{stage['accepted']:>8} in shards"
-            f"{sum(stage['rejects'].values()):>8} rejects{stage['calls']:>8} calls{stage['tokens']:>11} tokens"
-        )
-        if stage["rejects"]:
+        if "answered" in stage:
+            counts = f"{stage['answered']:>8} answered{stage['failed']:>7} failed{stage['waiting']:>8} waiting"
+        else:
+            counts = f"{stage['accepted']:>8} in shards{sum(stage['rejects'].values()):>8} rejects"
+        paid = f"{stage['calls']:>8} calls{stage['tokens']:>11} tokens"
+        lines.append(f"  {stage['stage']:<12}{stage['state']:<10}{counts}{paid}")
+        if stage.get("rejects"):
             lines.append("    " + ", ".join(f"{reason} {count}" for reason, count in stage["rejects"].items()))
+    lines += [f"  {line}" for line in money]
     if any(stage["state"] == "running" for stage in row["stages"]):
-        lines.append("  not finished: what is not yet in a shard is in the ledger; run the same command again to go on")
+        kept = "" if "answered" in row["stages"][0] else " what is not yet in a shard is in the ledger;"
+        lines.append(f"  not finished:{kept} run the same command again to go on")
     return "\n".join(lines)
 
 
 def show(
     id: Annotated[str, typer.Argument(help="A record's or reject's id, such as instances-0-3-0, or a call's key.")],
-    run: Annotated[str | None, typer.Option(help="The run's name. [default: the latest that has it]")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="The run's name, or the path of its folder. [default: the latest that has it]")
+    ] = None,
     output_dir: OutputDir = None,
     json: Json = False,
 ) -> None:
     """Show a record, reject or call: its prompts and answers, parents and nearest neighbours."""
     from selfinstruct.config import settings
-    from selfinstruct.run_folder import run_path
+    from selfinstruct.run_folder import find
 
     root = settings({"output_dir": output_dir}).output_dir
-    for path in [run_path(root, run)] if run else reversed(_runs(root)):
+    for path in [find(root, run)] if run is not None else reversed(_runs(root)):
         found = _find(path, id)
         if found:
             typer.echo(_as_json(found) if json else _show_text(path, found))
@@ -146,7 +176,7 @@ def _record(path: Path, id: str) -> dict[str, Any] | None:
 
 
 def _calls(reader: LedgerReader, row: dict[str, Any]) -> list[dict[str, Any]]:
-    calls = (reader.find(key) for key in row["provenance"]["calls"])
+    calls = (reader.find_prefix(key) for key in row["provenance"]["calls"])
     return [_call(call) for call in calls if call]
 
 
@@ -163,7 +193,7 @@ def _call(call: Call) -> dict[str, Any]:
         answer = completion.model_dump(include={"text", "reasoning", "finish_reason", "model"})
     elif call.state == "refused":
         answer = {"text": "(refused) " + call.answer.decode()}
-    return {"key": call.key, "draw": call.draw, "settings": body, "prompt": shown, "answer": answer}
+    return {"key": call.key, "draw": str(call.draw), "settings": body, "prompt": shown, "answer": answer}
 
 
 def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:

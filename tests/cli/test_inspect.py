@@ -54,7 +54,7 @@ def test_status_counts_what_is_in_the_shards(output: Path) -> None:
     ended = invoke("status", "served", "--output-dir", output, "--json")
     (run,) = json.loads(ended.out)
     assert (ended.code, ended.err) == (0, "")
-    assert (run["run"], run["target"], run["ambiguous"]) == ("served", 80, 0)
+    assert (run["run"], run["target"], run["money"]["waste"]) == ("served", 80, {})
     assert [stage["stage"] for stage in run["stages"]] == STAGES
     for stage in run["stages"]:
         rejects = [row["reason"] for row in rows(output, stage["stage"], "rejects")]
@@ -197,7 +197,7 @@ def test_a_run_that_is_not_there_is_one_line(output: Path) -> None:
     """65, naming the run."""
     ended = invoke("show", "bootstrap-0-0-0", "--run", "gone", "--output-dir", output)
     assert ended.code == 65
-    assert "nothing called 'bootstrap-0-0-0' in run 'gone'" in ended.err
+    assert ended.err == f"selfinstruct: {output}/gone: no such run; 'selfinstruct status' lists them\n"
 
 
 def test_a_refused_call_is_shown_as_refused(tmp_path: Path) -> None:
