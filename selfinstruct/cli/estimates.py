@@ -1,0 +1,190 @@
+"""What ``--dry-run`` and `selfinstruct plan` print: calls, tokens, cost, disk and time, low, likely and high."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from selfinstruct.estimating import Estimate, Forecast, Use
+    from selfinstruct.money import Price
+    from selfinstruct.schema import Request
+
+
+def print_forecast(forecast: Forecast, request: Request | None = None, *, as_json: bool) -> None:
+    """The forecast, below the first request where there is one to show; or both as one JSON value."""
+    if as_json:
+        import orjson
+
+        row = {} if request is None else {"request": request.model_dump(exclude={"draw", "path", "body"})}
+        typer.echo(orjson.dumps(row | _json(forecast), option=orjson.OPT_INDENT_2).decode())
+        return
+    if request is not None:
+        typer.echo(request.prompt if request.prompt is not None else _transcript(request))
+        typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}\n")
+    for line in _lines(forecast):
+        typer.echo(line)
+    typer.echo("Nothing was sent.")
+
+
+def price_text(price: Price) -> str:
+    """``$0.50 in, $1.50 out per million tokens (where it was read, when)``."""
+    from selfinstruct.money import show_money
+
+    each = (show_money(pico * 10**6, price.currency) for pico in (price.input, price.output))
+    read = ", ".join(text for text in (price.source, price.date) if text)
+    return f"{next(each)} in, {next(each)} out per million tokens ({read})"
+
+
+def _transcript(request: Request) -> str:
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages or ())
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def _lines(forecast: Forecast) -> Iterator[str]:
+    yield _row("", "", ["low", "likely", "high"])
+    stages = list(forecast.stages.items())
+    for name, estimate in [*stages, ("total", forecast.total)] if len(stages) > 1 else stages:
+        yield from _part(name, estimate, forecast)
+    yield _row("", "disk", [_bytes(use.disk) for use in forecast.total])
+    if forecast.seconds is not None:
+        yield _row("", "time", [_duration(seconds) for seconds in forecast.seconds])
+    yield ""
+    yield from _prices(forecast)
+    if forecast.recorded:
+        used = forecast.used
+        paid = f", {_money(used.cost, forecast)}" if used.cost else ""
+        yield f"recorded  {_number(sum(forecast.recorded.values()))} calls{paid}; none of them is made again"
+    yield from _reach(forecast)
+    yield from (f"note      {note}" for note in forecast.notes)
+    yield from (f"reckoned  {assumption}" for assumption in forecast.assumptions)
+
+
+def _part(name: str, estimate: Estimate, forecast: Forecast) -> Iterator[str]:
+    yield _row(name, "calls", [_number(use.calls) for use in estimate])
+    yield _row("", "tokens in", [_number(use.prompt_tokens) for use in estimate])
+    yield _row("", "tokens out", [_number(use.completion_tokens) for use in estimate])
+    if any(forecast.prices.values()):
+        yield _row("", "cost", [_money(use.cost, forecast) for use in estimate])
+
+
+def _row(name: str, what: str, values: list[str]) -> str:
+    return f"{name:<12}{what:<12}" + "".join(f"{value:>16}" for value in values)
+
+
+def _prices(forecast: Forecast) -> Iterator[str]:
+    from selfinstruct.money import PRICE_HINT
+
+    for model, price in sorted(forecast.prices.items()):
+        yield f"price     {model}: " + (price_text(price) if price else f"unknown: give {PRICE_HINT}")
+    if forecast.unpriced and any(forecast.prices.values()):
+        yield f"          {_number(forecast.unpriced)} calls without a known price are missing from the cost"
+
+
+def _reach(forecast: Forecast) -> Iterator[str]:
+    if forecast.reach is None:
+        return
+    most, likely, least = (_number(count) for count in forecast.reach)
+    caps = ", ".join(f"--{name} {value}" for name, value in _caps(forecast).items() if value is not None)
+    yield (
+        f"caps      {caps}: enough for {least} (at the high reckoning) to {most} (low) of {_number(forecast.wanted)}"
+        f" {forecast.unit}, likely {likely}"
+    )
+
+
+def _caps(forecast: Forecast) -> dict[str, Any]:
+    caps = forecast.caps
+    return {"max-cost": str(caps.cost) if caps.cost else None, "max-calls": caps.calls, "max-tokens-total": caps.tokens}
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace(",", " ")
+
+
+def _money(pico: int, forecast: Forecast) -> str:
+    from selfinstruct.money import show_money
+
+    return show_money(pico, forecast.currency)
+
+
+def _bytes(count: int) -> str:
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+# --- for machines ---------------------------------------------------------------------------------------------------
+
+
+def _json(forecast: Forecast) -> dict[str, Any]:
+    names = ("low", "likely", "high")
+    total = _estimate(forecast.total, forecast)
+    for name, seconds in zip(names, forecast.seconds or (None,) * 3, strict=True):
+        total[name]["seconds"] = None if seconds is None else round(seconds, 1)
+    return {
+        "unit": forecast.unit,
+        "wanted": forecast.wanted,
+        "stages": {name: _estimate(estimate, forecast) for name, estimate in forecast.stages.items()},
+        "total": total,
+        "currency": forecast.currency,
+        "prices": {model: _price(price) for model, price in sorted(forecast.prices.items())},
+        "unpriced_calls": forecast.unpriced,
+        "recorded_calls": forecast.recorded,
+        "used": forecast.used._asdict() | {"cost": _units(forecast.used.cost, forecast)},
+        "caps": _caps(forecast),
+        "reach": None if forecast.reach is None else dict(zip(names, forecast.reach, strict=True)),
+        "notes": forecast.notes,
+        "assumptions": forecast.assumptions,
+    }
+
+
+def _estimate(estimate: Estimate, forecast: Forecast) -> dict[str, dict[str, Any]]:
+    return {name: _use(use, forecast) for name, use in estimate._asdict().items()}
+
+
+def _use(use: Use, forecast: Forecast) -> dict[str, Any]:
+    """Costs are decimal strings in whole units of the currency, null where no price is known."""
+    cost = _units(use.cost, forecast) if any(forecast.prices.values()) else None
+    return {
+        "calls": use.calls,
+        "prompt_tokens": use.prompt_tokens,
+        "completion_tokens": use.completion_tokens,
+        "cost": cost,
+        "disk_bytes": use.disk,
+    }
+
+
+def _units(pico: int, forecast: Forecast) -> str:
+    from selfinstruct.money import Amount
+
+    return str(Amount(forecast.currency, pico)).partition(" ")[0]
+
+
+def _price(price: Price | None) -> dict[str, str] | None:
+    """Per million tokens."""
+    if price is None:
+        return None
+    from selfinstruct.money import Amount
+
+    each = (str(Amount(price.currency, pico * 10**6)).partition(" ")[0] for pico in (price.input, price.output))
+    return {
+        "in": next(each),
+        "out": next(each),
+        "currency": price.currency,
+        "source": price.source,
+        "date": price.date,
+    }
