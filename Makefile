@@ -22,12 +22,13 @@ given = $(and $(filter command,$(origin $(1))),$($(1)))
 flag = $(if $(call given,$(1)),$(2) "$$$(1)")
 
 # The modules that keep the promises of the README: no branch of theirs goes untested.
-PROMISES := runner* ledger* store* parsing* parsing/* filters/rouge_l*
+PROMISES := runner* ledger* store* parsing* parsing/* filters/rouge_l* admission/* money* batch_file* \
+	models/admitted* models/recorded* models/retrying*
 comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-rouge-l generate format clean
+.PHONY: help setup demo test test-slow check bench bench-client bench-rouge-l generate format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -83,7 +84,10 @@ test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
 	$(BIN)/pytest -m slow -rP || [ $$? -eq 5 ]  # 5: there are none yet
 
 bench: $(VENV)/.ready-test $(VENV)/.model  ## measure; prints numbers, judges nothing
-	@shopt -s nullglob; for script in tests/benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+	@shopt -s nullglob; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
+	$(BIN)/python tests/benchmarks/bench_client.py
 
 bench-rouge-l: $(VENV)/.ready-test  ## the novelty check against rouge_score
 	$(BIN)/python tests/benchmarks/bench_rouge_l.py

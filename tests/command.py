@@ -16,7 +16,11 @@ from unittest import mock
 from selfinstruct.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
-PROGRAM = (sys.executable, "-c", "from selfinstruct.cli.app import main; main()")
+PROGRAM = (sys.executable, "-c", "from selfinstruct.cli.start import main; main()")
+
+KEY = "OPENAI_API_KEY"
+CANARY = "sk-canary-3f1c9a7e55d04b2e8c61"
+"""The key of every command whose test gives none: whatever is printed or written is searched for it."""
 
 
 class Ended(NamedTuple):
@@ -35,20 +39,22 @@ def invoke(*args: object, **environment: str) -> Ended:
         redirect_stdout(out),
         redirect_stderr(err),
         mock.patch.object(sys, "argv", argv),
-        mock.patch.dict(os.environ, environment),
+        mock.patch.dict(os.environ, _with_key(environment)),
     ):
         code = app._run()
-    return Ended(code, _written(out), _written(err))
+    return _unsinging(Ended(code, _written(out), _written(err)))
 
 
 def spawn(*args: object, **environment: str) -> subprocess.Popen[str]:
     """``selfinstruct ARGS`` as a process of its own; stdout and stderr are pipes."""
+    words = [*PROGRAM, *map(str, args)]
+    assert not [word for word in words if CANARY in word], "every user of the machine can read a command line"
     return subprocess.Popen(
-        [*PROGRAM, *map(str, args)],
+        words,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **_with_key(environment)},
     )
 
 
@@ -63,13 +69,23 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None
 def wait(process: subprocess.Popen[str], seconds: float = 120) -> Ended:
     """How a spawned process ended. A process killed by signal N has the code −N."""
     out, err = process.communicate(timeout=seconds)
-    return Ended(process.returncode, out, err)
+    return _unsinging(Ended(process.returncode, out, err))
 
 
 def data_files(run: Path) -> Mapping[str, bytes]:
     """Everything a run has written but its ledger: shards, rejects, manifests, stage.json, with their bytes."""
     paths = [path for path in run.glob("*/*") if path.is_file()]
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(paths)}
+
+
+def _with_key(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a test sets, and the canary as the key unless the test has set one of its own."""
+    return {KEY: os.environ.get(KEY, CANARY), **environment}
+
+
+def _unsinging(ended: Ended) -> Ended:
+    assert CANARY not in ended.out + ended.err, "the key was printed"
+    return ended
 
 
 def _written(stream: io.TextIOWrapper) -> str:

@@ -7,10 +7,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from tests.command import CANARY
 
 # Hypothesis' own profile for CI: the same examples in every run and no deadlines, since a busy machine is no bug.
 # `pytest --hypothesis-profile=default` looks for new examples.
@@ -24,6 +27,26 @@ FIXED = {
     "LANG": "C.UTF-8",
     "TZ": "XXX-05:45",  # no zone of any developer, so a local time written as UTC shows
 }
+
+
+@pytest.fixture(autouse=True, scope="session")
+def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """After the last test, search every file the tests have written for the key that their commands were given."""
+    yield
+    found = [path for path in sorted(tmp_path_factory.getbasetemp().rglob("*")) if _holds_canary(path)]
+    assert not found, f"the API key stands in {', '.join(map(str, found))}"
+
+
+def _holds_canary(path: Path) -> bool:
+    if not path.is_file() or path.is_symlink():
+        return False
+    wanted, before = CANARY.encode(), b""
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            if wanted in before + block:
+                return True
+            before = block[-len(wanted) :]
+    return False
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,8 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 
 NOUNS_AND_VERBS = {"schema", "protocols"}
 LEAVES = {
-    *("errors", "base_url", "parsing", "prompts", "resources", "run_folder", "seed_tasks", "wire", "wire_errors"),
+    *("errors", "base_url", "batch_file", "failpoints", "money", "parsing", "prompts", "resources", "run_folder"),
+    *("run_lock", "seed_tasks", "wire", "wire_errors"),
 }
 
 # schema ← protocols ← {models, stages, filters, store, ledger} ← runner ← cli. A module not listed here has no place
@@ -37,15 +38,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "base_url": {"errors"},
     "parsing": {"errors", "schema"},
     "prompts": {"errors", "resources", "schema"},
-    "run_folder": {"errors"},
+    "run_folder": {"errors", "run_lock"},
+    "run_lock": set(),
     "seed_tasks": {"errors", "resources", "schema"},
     "wire": {"errors", "schema", "wire_errors"},
     "wire_errors": {"errors"},
-    "config": {"errors", "resources", "schema"},
+    "batch_file": {"errors", "wire", "wire_errors"},
+    "failpoints": set(),
+    "money": {"errors", "schema"},
+    "pricing": {"errors", "money", "resources"},
+    "config": {"errors", "money", "resources", "schema"},
     "protocols": {"schema"},
-    "ledger": NOUNS_AND_VERBS | LEAVES,
+    "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
+    "ledger_file": {"errors"},
+    "admission": {"errors", "money", "schema"},
     "store": NOUNS_AND_VERBS | LEAVES | {"store_files"},
-    "store_files": {"errors", "schema"},
+    "store_files": {"errors", "failpoints", "schema"},
     "models": NOUNS_AND_VERBS | LEAVES,
     "stages": NOUNS_AND_VERBS | LEAVES,
     "filters": NOUNS_AND_VERBS | LEAVES,
@@ -54,14 +62,26 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": LEAVES | {"schema", "store"},
     "methods": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "stages"},  # which stages and filters make a method
     "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store", "store_files"},
-    "runner": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "ledger", "models", "stages", "store"},
+    "runner": NOUNS_AND_VERBS | LEAVES | {"admission", "config", "filters", "ledger", "models", "stages", "store"},
 }
-MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation"}
+MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "ledger", "models", "pricing"}
+MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"call_path", "identity", "results", "runner", "store_files"}
+MAY_IMPORT["results"] = MAY_IMPORT["completing"]
+MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "completing", "results"}
+MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"completing", "launch"}  # what a run would cost
+# Does everything on disk fit together, and how is it mended?
+MAY_IMPORT["findings"] = set()
+MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
+MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
+MAY_IMPORT["verifying"] = LEAVES | {"completing", "config", "findings", "identity", "ledger", "ledger_audit", "models"}
+MAY_IMPORT["verifying"] |= {"runner", "schema", "shard_audit", "results"}
+MAY_IMPORT["repairing"] = MAY_IMPORT["launch"] | MAY_IMPORT["verifying"] | {"launch", "verifying"}
+MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "models", "pricing", "schema"}  # what `doctor` looks at
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # What single modules may import beyond their folder's line.
 MAY_ALSO_IMPORT: dict[str, set[str]] = {
-    "models/admitted.py": {"ledger"},  # reserves each attempt before it is sent
+    "models/admitted.py": {"admission", "ledger"},  # waits for a turn, reserves each attempt before it is sent
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
     "models/replay.py": {"ledger"},  # answers from a recorded one
     "models/opening.py": {"config", "ledger"},  # turns a recipe, the settings and a recorded run into a model
@@ -74,7 +94,11 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "filters": set(),
     "formats": set(),
     "parsing": {"markup", "chatter", "markers", "outline", "item_text", "fields"},  # what the readers stand on
-    "cli": {"options", "report"},  # the option types that commands share, and what each of their stops prints
+    "cli": {
+        "estimates",
+        "options",
+        "report",
+    },  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.
 TABLES = {
@@ -84,6 +108,7 @@ TABLES = {
     "formats/__init__.py",
     "parsing/__init__.py",
     "cli/app.py",
+    "cli/start.py",  # the console script: hands over to app.py
 }
 
 # --- the rules' data: budgets and bans ------------------------------------------------------------------------------
@@ -396,10 +421,10 @@ def test_no_test_reaches_beyond_this_machine() -> None:
 
 def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     """Option values are spelled out in cli/ so that --help stays light; they may not drift from what is there."""
-    from selfinstruct.cli import export, generate
+    from selfinstruct.cli import export, generate, options
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
-    assert [api.value for api in generate.Api] == list(get_args(config.Api)) == list(config.DEFAULT_MODELS)
+    assert [api.value for api in options.Api] == list(get_args(config.Api)) == list(config.DEFAULT_MODELS)
     assert [method.value for method in generate.Method] == list(get_args(config.Method)) == list(METHODS)
     assert [format.value for format in export.Format] == list(FORMATS)

@@ -47,9 +47,9 @@ def command(server: AnswerServer, output: Path, run: str, number: object = 300, 
 def settled_bodies(run: Path) -> list[str]:
     """The hash of the body of every call the ledger holds an answer for."""
     reader = LedgerReader(run / "ledger.sqlite3")
-    rows = reader._db.execute("SELECT body FROM calls WHERE state = 'settled'").fetchall()
+    bodies = [call.body for call in reader.calls() if call.state == "settled"]
     reader.close()
-    return [body_hash(body) for (body,) in rows]
+    return [body_hash(body) for body in bodies]
 
 
 def attempts(run: Path, state: str) -> int:
