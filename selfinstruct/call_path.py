@@ -82,7 +82,7 @@ def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable
     limit = opened.concurrency
     breaker = Breaker(limit, settings.give_up_after)
     turns = Turns(gate, budget, Window(limit), Pace(settings.rpm, settings.tpm), breaker, limit)
-    tariff = Tariff(price_of, required=caps.any)
+    tariff = Tariff(price_of, required=caps.cost is not None or caps.tokens is not None)
     admitted = Admitted(opened.model, ledger, opened.endpoint, turns, tariff, budget)
     retrying = Retrying(admitted, gate.sleep, lambda: turns.provider_is_down)
     return CallPath(Recorded(retrying, ledger, opened.endpoint, answered), gate, budget, turns)

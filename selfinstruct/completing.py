@@ -33,7 +33,6 @@ from selfinstruct.errors import (
 from selfinstruct.identity import StageIdentity
 from selfinstruct.ledger import Call, Ledger, LedgerReader, Spending
 from selfinstruct.models.opening import Opened
-from selfinstruct.models.retrying import LONGEST_WISH
 from selfinstruct.results import ANSWERS, ERRORS, ResultFile, Written
 from selfinstruct.runner import REFUSALS
 from selfinstruct.schema import Completion, Draw, Noun, Request
@@ -90,8 +89,10 @@ class Batch:
 
 @dataclass
 class Account:
-    """What has been done. ``done`` counts, while it works, the requests that need no further call; ``answered`` and
-    ``failed`` tell them apart once the results are written; ``unanswered`` failed in transit and stay open.
+    """What has been done.
+
+    ``done`` counts, while it works, the requests that need no further call; ``answered`` and ``failed`` (``skipped``
+    of them by hand) tell them apart once the results are written; ``unanswered`` failed in transit and stay open.
     """
 
     path: Path
@@ -99,6 +100,7 @@ class Account:
     done: int = 0
     answered: int = 0
     failed: int = 0
+    skipped: int = 0
     unanswered: int = 0
     new_calls: int = 0
     new_failures: int = 0
@@ -144,9 +146,10 @@ def run(batch: Batch, account: Account, watch: Callable[[], None]) -> None:
                 account.spending, account.currency = ledger.rows.spending(), ledger.rows.currency()
                 _settle_results(batch, requests, ledger.rows, account)
                 account.seconds = time.monotonic() - started
-    if account.failed > batch.settings.max_unusable * account.total:
+    unusable = account.failed - account.skipped  # what a person gave up is no surprise to anybody
+    if unusable > batch.settings.max_unusable * account.total:
         raise UnusableAnswers(
-            f"done, but {account.failed} of {account.total} requests have no answer and will get none"
+            f"done, but {unusable} of {account.total} requests have no answer and will get none"
             f" (--max-unusable is {batch.settings.max_unusable:.0%}); {batch.out}/{ERRORS} says why"
         )
 
@@ -337,8 +340,7 @@ class _Workers:
 
     def _unanswered(self, line: RequestLine, error: ModelError) -> None:
         """A call that failed in transit stays open for the next start; a provider that is gone ends this one."""
-        stays_away = type(error) is ModelError or (error.retry_after or 0) > LONGEST_WISH
-        if stays_away:
+        if type(error) is ModelError:
             self._path.gate.close(error)
             return
         self._account.unanswered += 1
@@ -362,11 +364,11 @@ def _settle_results(batch: Batch, requests: Requests, rows: LedgerReader, accoun
     # Verdicts by hand are no new calls; they show in how many are done.
     new = account.new_calls or account.new_failures
     if last is not None and not new and last.holds(batch.out, requests.sha256, account.done):
-        account.answered, account.failed = last.answered, last.failed
+        account.answered, account.failed, account.skipped = last.answered, last.failed, last.skipped
         return
     files = write_results(batch, rows, account, size=requests.size)
-    answered, failed = account.answered, account.failed
-    results.write(path, Written(requests=requests.sha256, answered=answered, failed=failed, files=files))
+    counts = {name: getattr(account, name) for name in ("answered", "failed", "skipped")}
+    results.write(path, Written(requests=requests.sha256, **counts, files=files))
 
 
 def write_results(
@@ -378,7 +380,7 @@ def write_results(
     of each file; without errors there is no file of them.
     """
     answers, errors = ResultFile(batch.out / ANSWERS), ResultFile(batch.out / ERRORS)
-    account.answered = account.failed = 0
+    account.answered = account.failed = account.skipped = 0
     with closing(call for call in rows.calls(STAGE)) as recorded:  # closed before the ledger is, come what may
         calls = _Calls(recorded)
         for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None, size=size):
@@ -390,6 +392,7 @@ def write_results(
                 answers.add(batch_file.result_line(line.custom_id, call.key, call.answer))
             else:
                 account.failed += 1
+                account.skipped += call.state == "skipped"
                 code, why = REFUSALS[call.state], call.answer.decode()
                 errors.add(batch_file.error_line(line.custom_id, call.key, code, why, call.status))
     files = {ANSWERS: answers.publish()}

@@ -131,14 +131,6 @@ class Recipe(Noun):
         return lang
 
 
-TABLES = frozenset(
-    name
-    for name, field in Recipe.model_fields.items()
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-)
-"""The recipe's tables: ``model``, and one for each stage."""
-
-
 def _read_by(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
     """A validator that reads text as its option would be read."""
     return lambda value: parse(value) if isinstance(value, str) else value

@@ -134,6 +134,11 @@ class NotSent(ModelError):
 class Rejected(ModelError):
     """The server surely did not execute the request, for now (429, 503, overloaded)."""
 
+    @property
+    def too_many(self) -> bool:
+        """True where the server refuses for our pace, and is not in trouble itself (503, 529)."""
+        return self.status in (409, 425, 429)
+
 
 class MaybeExecuted(ModelError):
     """The request left and no answer came back (timeout, connection lost): it may have been billed."""

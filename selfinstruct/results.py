@@ -32,6 +32,7 @@ class Written(Noun):
     requests: str
     answered: int
     failed: int
+    skipped: int = 0  # of those that failed: given up by hand
     files: dict[str, Mark]
     selfinstruct: str = __version__
 

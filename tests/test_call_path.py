@@ -146,8 +146,11 @@ async def test_without_a_price_and_without_a_cap_everything_goes(place: Path) ->
 
 async def test_with_a_cap_a_request_needs_a_bound(place: Path) -> None:
     """Else the cap would hold for the others only."""
-    with start(place, max_calls=5) as (path, _):
+    with start(place, max_calls=5) as (path, _):  # which rests on no bound
         asked = Request(draw=request().draw, path=wire.COMPLETIONS, body=b'{"prompt":"Name a tree."}')
+        assert (await path.model.complete(asked)).call
+    with start(place, max_tokens_total=500) as (path, _):
+        asked = Request(draw=request(1).draw, path=wire.COMPLETIONS, body=b'{"prompt":"Name a tree."}')
         with pytest.raises(BadData, match="add max_tokens"):
             await path.model.complete(asked)
 
@@ -399,12 +402,9 @@ async def test_a_fence_holds_the_whole_run(place: Path) -> None:
         left.append((asked.draw.slot, time.monotonic()))
         return Rejected("slow down", status=429, retry_after=0.1) if n == 0 else answer("fine")
 
-    with start(place, Scripted(script), limit=1) as (path, ledger):
-        run = asyncio.create_task(outcomes(path, *requests(2)))
-        await until(lambda: ledger.rows.attempts("settled") == 1)
-        path.gate.close()
-        assert kinds(await run) == {"Completion": 1, "Withdrawn": 1}
-    (first, refused_at), (second, left_at) = left
+    with start(place, Scripted(script), limit=1) as (path, _):
+        assert kinds(await outcomes(path, *requests(2))) == {"Completion": 2}
+    (first, refused_at), (second, left_at), *_ = left
     assert (first, second) == (0, 1)
     assert left_at >= refused_at + 0.1
 

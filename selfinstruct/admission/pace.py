@@ -9,6 +9,10 @@ from selfinstruct.admission.rate_finder import RateFinder
 BURST = 0.1
 """Seconds' worth of a limit that may leave at once: late timers cost no pace, and a server's own bucket holds more."""
 
+FIRST, RAMP, DOUBLING, RAMPED = 10.0, 100.0, 0.25, 4.0
+"""Where no limit was told: requests at once, then so many a second, doubled in so many seconds, and no limit after so
+many doublings. Slow enough that the first refusal tells how fast a server's bucket fills, not only its size."""
+
 LONGEST_FENCE = 86_400.0
 """Seconds; a wish for more is a mistake (reliability row N1 lists the wishes seen)."""
 
@@ -31,6 +35,9 @@ class Pace:
         self._found = RateFinder()
         self._fenced_until = self._cut_at = -math.inf
         self._bursts = 0  # since an attempt was answered
+        self._began = math.inf  # when the first attempt left
+        self.lifted = False
+        """True while refusals are known not to be for our pace: then only fences and what was told hold."""
 
     def too_large(self, tokens: float) -> bool:
         """True when a request is larger than a minute's tokens: it could wait for ever."""
@@ -39,6 +46,10 @@ class Pace:
     def fence(self, now: float, seconds: float) -> None:
         """Let nothing leave for so long. A fence that ends later stays."""
         self._fenced_until = max(self._fenced_until, now + min(max(seconds, 0.0), LONGEST_FENCE))
+
+    def fenced(self, now: float) -> float:
+        """Seconds until the fence ends."""
+        return max(0.0, self._fenced_until - now)
 
     def delay(self, now: float, tokens: float) -> float:
         """Seconds until an attempt of so many tokens may leave; 0 means now. Ask again then: a fence may have come."""
@@ -51,6 +62,7 @@ class Pace:
         """An attempt leaves."""
         self._refill(now, tokens)
         self._requests.take(1.0)
+        self._began = min(self._began, now)
         self._tokens.take(min(tokens, self._tpm))
         self._found.sent(now)
 
@@ -74,17 +86,25 @@ class Pace:
             self.fence(now, retry_after or own)
         elif retry_after:
             self.fence(now, retry_after)
-        self._found.rejected(now, sent_at, max(0.0, self._fenced_until - now))
+        self._found.rejected(now, sent_at, self.fenced(now))
 
     def _refill(self, now: float, tokens: float) -> tuple[float, float]:
         """Bring both buckets up to date; returns their rates a second."""
-        found = self._found.rate
+        found = math.inf if self.lifted else self._found.rate
         rate, per_second = min(self._told, found), self._tpm / 60.0
         burst = BURST * rate if found == math.inf else min(BURST * rate, self._found.spare)
+        if rate == math.inf:
+            rate = self._ramp(now)
+            burst = max(FIRST, BURST * rate)
         self._requests.refill(now, rate, max(1.0, burst))
         self._largest = max(self._largest, min(tokens, self._tpm))
         self._tokens.refill(now, per_second, max(self._largest, BURST * per_second))
         return rate, per_second
+
+    def _ramp(self, now: float) -> float:
+        """The rate where nothing is known yet."""
+        doublings = max(0.0, now - self._began) / DOUBLING
+        return RAMP * 2.0**doublings if doublings < RAMPED else math.inf
 
 
 class _Bucket:

@@ -8,6 +8,7 @@ refuses when the bucket is empty, so of every stretch of time that ends with a r
 Two episodes, each from a pause to the next refusal, then say both numbers: the one rate at which both demand the same
 burst. So after the first refusal the pace *searches*: it starts low and doubles fast, the second refusal measures, and
 from then on it *cruises* just below the measured rate, creeps for a while, and at last climbs, for limits rise, too.
+Often one refusal is enough: limits are round numbers, and `round_limits` knows which of them explains what was sent.
 
 The constants were tuned in simulation (``tests/admission/test_rate_finder.py``): 1 to 500 requests a second, bursts of
 1 to 200, latencies of 10 ms to 1 s, refusals at once or as late as answers, Retry-After of 0 to 20 seconds or none.
@@ -21,11 +22,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from selfinstruct.admission.round_limits import Limit, likely_limit
+
 Stretches = Sequence[tuple[float, float]]
 """(requests accepted, seconds) of stretches of time that end with the same refusal."""
 
 # Searching: how the pace starts and doubles while little is known.
 HOLDS = 0.3  # seconds' worth of its rate that a bucket is first taken to hold; doubled with every try that told nothing
+UNKNOWN = 20.0  # requests a second, where the very first is refused: that tells nothing
 SEARCH, FINE = 0.5, 2.5  # seconds in which the pace doubles, knowing nothing and knowing the rate roughly
 FEW, LONGEST_DOUBLING = 8.0, 30.0  # a doubling takes that many requests, but no longer than so many seconds
 DELAYS = 4.0  # ... and that many times the delay with which refusals reach us, or much is sent before we know
@@ -38,6 +42,8 @@ ENOUGH, SOME = 20.0, 3.0  # requests between two episodes that make the rate cer
 REFUSED_LATE = 10  # so many accepted between the refusals of one burst measure the rate by themselves
 CLOSE = 0.8  # of the highest rate possible: a lower bound that close is the rate
 AGREED = 0.1  # of each other, three in a row: the bucket never filled in between, so that is the rate
+PUBLISHED = 3  # bursts after which limits that providers publish are looked at; they need all that was sent
+NEAR, LIKELY, SURELY = 0.05, 0.5, 0.9  # distance from a sure measure; shares of belief
 LOGGED = 4096  # times kept; more than are ever in flight
 
 # Cruising: a fence of a second is worth the gain of a minute, so certainty comes before speed.
@@ -103,6 +109,7 @@ class RateFinder:
         self._sent: list[float] = []
         self._refused: list[float] = []
         self._started = -math.inf
+        self._bursts = 0
         self._burst: _Burst | None = None
         self._unread = False
         self._known: tuple[Stretches, float] | None = None
@@ -150,6 +157,7 @@ class RateFinder:
         self._unread = True
 
     def _new_burst(self, now: float, sent_at: float, fence: float) -> _Burst:
+        self._bursts += 1
         pace, before = self.rate, self._burst  # reads the burst before, if nobody did
         tries = before.tries + 1 if before else 1
         if self._knows is _Knows.ENOUGH and sent_at - self._started >= LASTED:
@@ -186,17 +194,29 @@ class RateFinder:
             burst.tries = 0
             return
         rate, self._knows = _measure(burst, view)
+        limit = self._published(burst, view, rate)
+        measured = self._knows is _Knows.ENOUGH and limit is None
+        if limit:
+            rate, self._holds, self._knows = limit.rate, limit.burst, _Knows.ENOUGH
+        elif measured:
+            self._holds = max((n - rate * seconds for n, seconds in view.stretches), default=0.0)
         self._served = view.served if view.certain else 0.0
         self._age, self._known = 0.0, burst.known
-        certain = self._knows is _Knows.ENOUGH
-        if certain:
-            self._holds = max((n - rate * seconds for n, seconds in view.stretches), default=0.0)
-            self._rate = rate * (1.0 - MARGIN * 2.0 ** min(max(0, burst.tries - 2), 4))
-        else:
-            self._rate = rate
-        self._rate = max(SLOWEST, self._rate)
-        if view.whole and (certain or _tells_more(burst, view)):
-            self._known = ([(self._holds, 0.0)] if certain else view.stretches), burst.start - burst.after
+        margin = MARGIN * 2.0 ** min(max(0, burst.tries - 2), 4) if self._knows is _Knows.ENOUGH else 0.0
+        self._rate = max(SLOWEST, rate * (1.0 - margin))
+        if view.whole and (measured or _tells_more(burst, view)):
+            self._known = ([(self._holds, 0.0)] if measured else view.stretches), burst.start - burst.after
+
+    def _published(self, burst: _Burst, view: _View, measured: float) -> Limit | None:
+        """A published limit that explains all that was sent; None where the measure is the better guess."""
+        if self._bursts > PUBLISHED or len(self._sent) > LOGGED / 2 or view.meanwhile >= REFUSED_LATE:
+            return None
+        limit = likely_limit(self._sent, self._refused)
+        if limit is None or self._bursts == 1:
+            return limit
+        sure = self._knows is _Knows.ENOUGH
+        agrees = abs(limit.rate / measured - 1.0) < NEAR
+        return limit if limit.share > (SURELY if sure else LIKELY) or (sure and agrees) else None
 
     def _view(self, burst: _Burst) -> _View:
         start = max(burst.start, burst.first - HORIZON, self._sent[0])
@@ -249,7 +269,7 @@ def _tells_more(burst: _Burst, view: _View) -> bool:
 def _measure(burst: _Burst, view: _View) -> tuple[float, _Knows]:
     """The server's rate, and how well it is known; if little, a rate to search upwards from."""
     if view.accepted == 0:
-        return (burst.pace / 2.0 if burst.pace < math.inf else 1.0), _Knows.LITTLE
+        return (burst.pace / 2.0 if burst.pace < math.inf else UNKNOWN), _Knows.LITTLE
     if view.meanwhile >= REFUSED_LATE:
         rate = view.meanwhile / (burst.last - burst.first)
         return max(rate, view.served if view.certain else 0.0), _Knows.ENOUGH

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from selfinstruct.admission.breaker import Breaker
 from selfinstruct.admission.budget import Budget
+from selfinstruct.admission.chance import Chance
 from selfinstruct.admission.gate import Gate
 from selfinstruct.admission.pace import Pace
 from selfinstruct.admission.window import Window
@@ -33,8 +34,8 @@ from selfinstruct.errors import (
 from selfinstruct.money import UNBOUNDED, Bound
 from selfinstruct.schema import Draw
 
-RATE_LIMITED = frozenset({409, 425, 429})
-"""Statuses that say "too many for now"; 503 and 529, as refusals of an overloaded server, are trouble instead."""
+SHORT_FENCE = 0.2
+"""Seconds without a server's own wish, where refusals come by chance."""
 
 
 @dataclass(eq=False)  # each is itself: a queue finds it without comparing what it holds
@@ -60,6 +61,7 @@ class Turns:
         self._window = window
         self._pace = pace
         self._breaker = breaker
+        self._chance = Chance()
         self._ahead = max(1, limit // 4)
         self._unsent = 0  # reserved, or being reserved, and not yet on the wire
         self._wanting: deque[Waiting] = deque()
@@ -107,12 +109,12 @@ class Turns:
         if used:
             self._pace.refund(max(0, weight - used))
         if error is None or isinstance(error, RequestRefused):
+            self._chance.accepted(now)
             self._pace.accepted(now, sent_at)
             self._window.answered(now, sent_at, now - sent_at)
             self._breaker_answered(now, sent_at)
-        elif isinstance(error, Rejected) and error.status in RATE_LIMITED:
-            self._pace.rejected(now, sent_at, error.retry_after)
-            self._window.rejected(now, sent_at, self.in_flight + 1)
+        elif isinstance(error, Rejected) and error.too_many:
+            self._too_many(now, sent_at, error.retry_after)
             self._breaker_answered(now, sent_at)  # whoever refuses for our pace is there
         elif isinstance(error, Rejected | NotSent | MaybeExecuted | UnusableResponse):
             if error.retry_after:
@@ -124,6 +126,22 @@ class Turns:
         self.look()
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _too_many(self, now: float, sent_at: float, retry_after: float | None) -> None:
+        """A 429: a matter of pace and of how many are in flight, unless it comes by chance; a fence in any case."""
+        if self._chance.refused(now, sent_at):
+            self._pace.lifted = self._chance.at_random(now)
+            if self._pace.lifted:
+                self._window.lift()
+            else:
+                self._window.restart(now)
+        if self._pace.lifted and self._chance.at_random(now):
+            self._pace.fence(now, retry_after or SHORT_FENCE)
+            return
+        self._pace.lifted = False
+        self._pace.rejected(now, sent_at, retry_after)
+        self._chance.fenced(self._pace.fenced(now))
+        self._window.rejected(now, sent_at, self.in_flight + 1)
 
     def _breaker_answered(self, now: float, sent_at: float) -> None:
         was_open = self._breaker.is_open

@@ -71,6 +71,10 @@ class Window:
         """Begin the slow start again, after an outage."""
         self._size, self._ramping, self._ramped = min(self._limit, FIRST), True, now
 
+    def lift(self) -> None:
+        """Open fully: what was refused was not for how many are in flight."""
+        self._size, self._ramping, self._vain, self._blamed = self._limit, False, 0, 0
+
     def answered(self, now: float, sent_at: float, seconds: float) -> None:
         """An attempt was answered after ``seconds``."""
         allowed = self.allowed(now)

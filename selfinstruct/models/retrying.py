@@ -22,9 +22,6 @@ BUDGETS: dict[str, int] = {
 }
 """Attempts of one call, by how they failed; each class has its own count."""
 
-OVERLOADED = frozenset({503, 529})
-"""Refusals of a server in trouble: not our pace is at fault, so waiting for a turn is not enough."""
-
 
 class Retrying:
     """A model that tries again when that is free, and once more when it probably cost.
@@ -77,7 +74,7 @@ class Retrying:
 def _kind(error: ModelError) -> str:
     if isinstance(error, NotSent):
         return "not sent"
-    if isinstance(error, Rejected) and error.status not in OVERLOADED:
+    if isinstance(error, Rejected) and error.too_many:
         return "rejected"
     if isinstance(error, UnusableResponse):
         return "unusable"

@@ -9,7 +9,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from selfinstruct.admission.chance import Chance
 from selfinstruct.admission.pace import Pace
+from selfinstruct.admission.turns import SHORT_FENCE
 from selfinstruct.admission.window import Window
 
 
@@ -68,6 +70,7 @@ class Caller:
     until: float = math.inf
     late: float = 0.0
     seed: int = 1
+    chance: Chance = field(default_factory=Chance)
 
     def run(self) -> Outcome:
         """Everything that happened."""
@@ -103,6 +106,7 @@ class Caller:
         _, _, sent_at, taken = heapq.heappop(self._coming)
         if taken:
             self._busy -= 1
+            self.chance.accepted(now)
             self.pace.accepted(now, sent_at)
             self.window.answered(now, sent_at, now - sent_at)
             self._out.served.append(sent_at)
@@ -110,9 +114,25 @@ class Caller:
             return
         self.requests += 1
         self._out.refused.append(sent_at)
-        self.pace.rejected(now, sent_at, self.server.retry_after)
-        self.window.rejected(now, sent_at, in_flight)
+        self._too_many(now, sent_at, in_flight)
         self._fence = max(self._fence, now + (self.server.retry_after or 0.0))
+
+    def _too_many(self, now: float, sent_at: float, in_flight: int) -> None:
+        """As `Turns` does it."""
+        wish = self.server.retry_after
+        if self.chance.refused(now, sent_at):
+            self.pace.lifted = self.chance.at_random(now)
+            if self.pace.lifted:
+                self.window.lift()
+            else:
+                self.window.restart(now)
+        if self.pace.lifted and self.chance.at_random(now):
+            self.pace.fence(now, wish or SHORT_FENCE)
+            return
+        self.pace.lifted = False
+        self.pace.rejected(now, sent_at, wish)
+        self.chance.fenced(self.pace.fenced(now))
+        self.window.rejected(now, sent_at, in_flight)
 
 
 def limited(rate: float, burst: float, latency: float, refusal: float | None, retry_after: float | None) -> Server:

@@ -56,13 +56,23 @@ def test_a_request_larger_than_a_minute_is_too_large() -> None:
     assert Pace(None, None).too_large(1e12) is False
 
 
-def test_without_limits_nothing_waits() -> None:
-    """A thousand attempts may leave in the same instant."""
+def test_without_limits_attempts_leave_faster_and_faster() -> None:
+    """Ten at once, then 100 a second, doubled each quarter of a second: some 43 in 0.2 s, 420 in 1 s."""
+    times = departures(Pace(None, None), 1.0)
+    assert times[:10] == [0.0] * 10
+    assert times[10] == pytest.approx(0.01, abs=0.001)
+    assert 30 <= sum(at < 0.2 for at in times) <= 45
+    assert 380 <= len(times) <= 560
+
+
+def test_a_ramp_that_met_no_refusal_ends() -> None:
+    """Three seconds after the first attempt ten thousand may leave in the same instant."""
     pace = Pace(None, None)
+    pace.take(0.0, 1e6)
     delays = set()
-    for _ in range(1000):
-        delays.add(pace.delay(0.0, 1e6))
-        pace.take(0.0, 1e6)
+    for _ in range(10_000):
+        delays.add(pace.delay(3.0, 1e6))
+        pace.take(3.0, 1e6)
     assert delays == {0.0}
 
 

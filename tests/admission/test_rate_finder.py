@@ -43,6 +43,15 @@ def test_late_timers_and_other_bursts_do_not_spoil_it() -> None:
     assert max(walls) <= 1.14
 
 
+def test_a_limit_as_providers_publish_them_is_mostly_found_by_one_refusal() -> None:
+    """6000 a minute and a burst of 20, over latencies and late timers: on average 1.075 of the ideal time."""
+    walls = []
+    for seed, latency in enumerate([0.01, 0.05, 0.2] * 3):
+        outcome = run(limited(100.0, 20.0, latency, AT_ONCE, 1.0), 1500, late=0.0025 * seed, seed=seed)
+        walls.append(outcome.wall / (15.0 + latency))
+    assert sum(walls) / len(walls) <= 1.075
+
+
 def test_refusals_a_second_late_cost_more_attempts_yet_no_more_time() -> None:
     """With 256 in flight a limit of 100/s is overrun by 156 before the first refusal can be known: 11 % of 1500."""
     outcome = run(limited(100.0, 20.0, 1.0, None, 1.0), 1500)
@@ -60,7 +69,7 @@ def test_other_limits_are_found_too(rate: float, burst: float, retry_after: floa
     outcome = run(limited(rate, burst, 0.05, AT_ONCE, retry_after), requests, late=0.001)
     assert outcome.wall <= slack * 60.0
     assert outcome.inside_fence == 0
-    assert len(outcome.refused) <= max(60, 0.04 * requests)
+    assert len(outcome.refused) <= max(100, 0.04 * requests)
 
 
 @pytest.mark.parametrize(("rate", "slack"), [(1.0, 1.6), (5.0, 1.6), (20.0, 1.5), (100.0, 1.7)])

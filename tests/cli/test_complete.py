@@ -626,7 +626,7 @@ def test_a_request_whose_cost_has_no_bound_is_named_under_a_cap(server: Loopback
     """65 with file and line: a cap that does not count it would be none. Without a cap it is asked like any other."""
     picture = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
     write(file, [request("a"), request("b", messages=[{"role": "user", "content": picture}])])
-    ended = served(server, file, out, "--max-calls", 9)
+    ended = served(server, file, out, "--max-tokens-total", 9999)
     assert ended.code == 65
     assert f"{file}:2: a message has a part of type 'image_url'" in ended.err
     assert picture not in [one.json["messages"][0]["content"] for one in server.received]
