@@ -28,7 +28,7 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-client bench-rouge-l generate format clean
+.PHONY: help setup demo test test-slow check bench bench-client bench-rouge-l generate complete format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,10 @@ demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions from the embedded mo
 generate: $(VENV)/.ready-run $(if $(call given,API),$(if $(filter local,$(API)),$(VENV)/.model),$(VENV)/.model)  ## a run of your own: make generate [API=] [MODEL=] [N=] [RUN=] [LANG_=]
 	$(BIN)/selfinstruct generate $(call flag,API,--api) $(call flag,MODEL,--model) \
 		$(call flag,N,--num-instructions) $(call flag,RUN,--run) $(call flag,LANG_,--lang)
+
+complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [MODEL=] [MAX_COST=]
+	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
+		$(call flag,MODEL,--model) $(call flag,MAX_COST,--max-cost)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
 
