@@ -67,6 +67,13 @@ def price_finder(base_url: str, settings: Settings) -> Callable[[str], Price | N
     return price_of
 
 
+def tariff_of(opened: Opened, settings: Settings) -> Tariff:
+    """What calls to a backend may come to; a bound is required where a cap rests on it."""
+    caps = caps_of(settings)
+    required = caps.cost is not None or caps.tokens is not None
+    return Tariff(price_finder(opened.endpoint.identity, settings), required=required)
+
+
 def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable[[Completion], None]) -> CallPath:
     """Wrap a backend. What earlier starts and other stages have spent counts against the caps."""
     price_of = price_finder(opened.endpoint.identity, settings)
@@ -82,7 +89,7 @@ def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable
     limit = opened.concurrency
     breaker = Breaker(limit, settings.give_up_after)
     turns = Turns(gate, budget, Window(limit), Pace(settings.rpm, settings.tpm), breaker, limit)
-    tariff = Tariff(price_of, required=caps.cost is not None or caps.tokens is not None)
+    tariff = tariff_of(opened, settings)
     admitted = Admitted(opened.model, ledger, opened.endpoint, turns, tariff, budget)
     retrying = Retrying(admitted, gate.sleep, lambda: turns.provider_is_down)
     return CallPath(Recorded(retrying, ledger, opened.endpoint, answered), gate, budget, turns)
@@ -90,7 +97,7 @@ def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable
 
 def spent_so_far(spending: Sequence[Spending]) -> Totals:
     """What the ledger counts already: answers at what they cost, everything that may have cost at its bound."""
-    paid = [row for row in spending if row.state not in ("failed", "refused")]
+    paid = [row for row in spending if row.state != "failed"]
     return Totals(
         calls=sum(row.attempts for row in paid),
         tokens=sum(row.prompt_tokens + row.completion_tokens for row in paid),

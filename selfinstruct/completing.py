@@ -121,6 +121,7 @@ class Requests(Noun):
 
     ``edited`` is set for good once recorded calls may no longer be those of the lines, since lines came back changed or
     settings were mended: then each line's call is looked up by what stands in it, not by its number alone.
+    ``bounded`` is set once each line was seen to have an upper bound, which a cap rests on.
     """
 
     path: str
@@ -128,6 +129,7 @@ class Requests(Noun):
     size: int
     sha256: str
     edited: bool = False
+    bounded: bool = False
 
 
 def run(batch: Batch, account: Account, watch: Callable[[], None]) -> None:
@@ -164,10 +166,7 @@ def draw_of(number: int) -> Draw:
 
 def _checked(batch: Batch, folder: Path) -> Requests:
     """Read the file whole, once; a resumed start only hashes what was read before, and reads what was appended."""
-    try:
-        before = Requests.model_validate_json((folder / "requests.json").read_bytes())
-    except (OSError, ValueError):
-        before = None
+    before = _checked_before(folder)
     path = str(batch.requests.absolute())
     same = before is not None and batch_file.same_beginning(batch.requests, before.size, before.sha256)
     if before is not None and same and batch.requests.stat().st_size == before.size:
@@ -176,10 +175,39 @@ def _checked(batch: Batch, folder: Path) -> Requests:
         checked: Checked = batch_file.check(batch.requests, batch.recipe.name or None)
         edited = before is not None and (before.edited or not same)
         requests = Requests(path=path, edited=edited, **checked._asdict())
-    if requests != before:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        write_whole(folder / "requests.json", pretty(requests.model_dump()))
-    return requests
+    return requests if requests.bounded else requests.model_copy(update={"bounded": _check_bounds(batch)})
+
+
+def _checked_before(folder: Path) -> Requests | None:
+    try:
+        return Requests.model_validate_json((folder / "requests.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def _check_bounds(batch: Batch) -> bool:
+    """Under a cap that rests on bounds, see that every request has one; False where none is needed.
+
+    Raises `BadData` or `ConfigProblem` naming the line, before anything is paid for.
+    """
+    tariff = call_path.tariff_of(batch.opened, batch.settings)
+    if not tariff.required:
+        return False
+    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
+        body = batch.request(line).body or b""
+        try:
+            bound = tariff.bound(body)
+        except BadData as error:
+            raise BadData(f"{batch.requests}:{line.line}: {error}") from error
+        except ConfigProblem as error:
+            raise ConfigProblem(f"{batch.requests}:{line.line}: {error}") from error
+        weight = tariff.weight(body, bound)
+        if batch.settings.tpm and weight > batch.settings.tpm:
+            raise ConfigProblem(
+                f"{batch.requests}:{line.line}: may need {weight} tokens, more than --tpm {batch.settings.tpm:g} lets"
+                " through in a minute; raise --tpm, or lower max_tokens"
+            )
+    return True
 
 
 def _settle_identity(batch: Batch, folder: Path, requests: Requests, rows: LedgerReader) -> Requests:
@@ -209,6 +237,8 @@ def _settle_identity(batch: Batch, folder: Path, requests: Requests, rows: Ledge
         if rows.attempts("settled"):
             identity.compare(folder, before, now)
         requests = requests.model_copy(update={"edited": True})
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if requests != _checked_before(folder):
         write_whole(folder / "requests.json", pretty(requests.model_dump()))
     if before != now:
         identity.write(folder, now)
@@ -287,6 +317,7 @@ class _Workers:
         self._waiting = waiting
         self._account, self._watch = seen
         self._stuck: tuple[RequestLine, ModelError] | None = None
+        self._answered_before = path.budget.spent.tokens > 0
 
     async def run(self) -> None:
         """Until every line was asked, or the gate is closed. Raises what stopped it, or that lines stay unanswered."""
@@ -330,7 +361,7 @@ class _Workers:
         account.done += 1
         account.new_failures += 1
         self._watch()
-        if account.new_failures >= GIVE_UP_AFTER and not account.new_calls:
+        if account.new_failures >= GIVE_UP_AFTER and not account.new_calls and not self._answered_before:
             self._path.gate.close(
                 ConfigProblem(
                     f"the first {account.new_failures} requests were refused and none answered; the last: {refusal};"

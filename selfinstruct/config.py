@@ -171,11 +171,17 @@ class Settings(BaseSettings):
 
 
 def settings(overrides: Mapping[str, Any]) -> Settings:
-    """The settings, flags (those not None) over environment. Raises `ConfigProblem` naming the variable."""
+    """The settings, flags (those not None) over environment.
+
+    Raises `UsageProblem` naming the option, or `ConfigProblem` naming the variable, whose value is wrong.
+    """
     try:
         return Settings(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
+        field = str(first["loc"][0])
+        if overrides.get(field) is not None:
+            raise UsageProblem(f"--{field.replace('_', '-')} {first['input']}: {first['msg']}") from error
         name = "_".join(str(part) for part in first["loc"]).upper()
         prefix = "" if name.startswith("OPENAI") else "SELFINSTRUCT_"
         raise ConfigProblem(f"{prefix}{name}={first['input']!r}: {first['msg']}") from error

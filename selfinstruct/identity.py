@@ -199,8 +199,9 @@ def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
         a, b = before.prompts[name].splitlines(), now.prompts[name].splitlines()
         lines += ["  " + line for line in difflib.unified_diff(a, b, f"{name} then", f"{name} now", lineterm="", n=0)]
     raise IdentityChanged(
-        f"{folder}: this run was started with other settings, and its shards would no longer be of one kind;"
-        " undo the change, or give the new settings a run of their own with --run NAME\n" + "\n".join(lines)
+        f"{folder}: this run was started with other settings, and its records would no longer be of one kind;"
+        " undo the change, or give the new settings a run of their own (--run NAME, or another --out)\n"
+        + "\n".join(lines)
     )
 
 

@@ -62,6 +62,7 @@ _END_ATTEMPT = (
 
 
 _MOST = 2**53
+_PART = 10**9
 """Of tokens or pico-units in one row, some 9000 usd: the sum of all rows must stay below 2^63, where SQLite's ends."""
 
 
@@ -177,12 +178,17 @@ class LedgerReader:
 
     def spending(self) -> list[Spending]:
         """What was done and spent, by stage, state and outcome."""
+        # Costs are summed in two parts: 64 bits hold only nine million units of a currency in pico-units.
         rows = self._rows(
             "SELECT stage, state, outcome, count(*), coalesce(sum(prompt_tokens), 0),"
-            " coalesce(sum(completion_tokens), 0), sum(cost), sum(cost IS NULL) FROM attempts"
-            " GROUP BY stage, state, outcome ORDER BY stage, state, outcome"
+            f" coalesce(sum(completion_tokens), 0), sum(cost / {_PART}), sum(cost % {_PART}), sum(cost IS NULL)"
+            " FROM attempts GROUP BY stage, state, outcome ORDER BY stage, state, outcome"
         )
-        return [Spending(*row) for row in rows]
+        found = []
+        for stage, state, outcome, count, prompt, completion, high, low, unpriced in rows:
+            cost = None if high is None else high * _PART + low
+            found.append(Spending(stage, state, outcome, count, prompt, completion, cost, unpriced))
+        return found
 
     def currency(self) -> str:
         """The currency that costs are counted in."""
@@ -473,7 +479,7 @@ def _counted(bound: Bound) -> tuple[int | None, int | None, int | None]:
         return None, None, None
     prompt, completion = bound.tokens
     cost = bound.cost
-    return (prompt, completion, cost) if max(prompt, completion, cost or 0) < _MOST else (None, None, None)
+    return (prompt, completion, cost) if max(prompt, completion) < _MOST and (cost or 0) < 2**63 else (None, None, None)
 
 
 def _columns(draw: Draw) -> tuple[str, int, int, int, int]:

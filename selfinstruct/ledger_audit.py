@@ -115,15 +115,6 @@ class LedgerAudit:
         """The stages whose calls it holds."""
         return [stage for (stage,) in self._keys.execute("SELECT DISTINCT stage FROM known ORDER BY stage")]
 
-    @property
-    def reserved(self) -> int:
-        """Attempts under way, or, when no process works on the run, when the last one died."""
-        if self._db is None or not self.readable:
-            return 0
-        with contextlib.suppress(sqlite3.Error):
-            return int(self._db.execute("SELECT count(*) FROM attempts WHERE state = 'reserved'").fetchone()[0])
-        return 0
-
     # --- inside ----------------------------------------------------------------------------------------------------
 
     def _is_current(self, version: int) -> bool:
@@ -178,9 +169,10 @@ class LedgerAudit:
         for key, state, settled, refused in self._rows(_ATTEMPTS_OF_CALLS):
             what = f"the call is {state}, its attempts say {settled} times settled and {refused} times refused"
             self._damaged(what, _FROM_A_COPY, f"call {key[:12].lower()}")
-        if self.reserved and not self._report.in_use:
+        (reserved,) = next(self._rows("SELECT count(*) FROM attempts WHERE state = 'reserved'"))
+        if reserved and not self._report.in_use:
             self._report.notes.append(
-                f"{LEDGER}: {self.reserved} attempts were under way when the last process died;"
+                f"{LEDGER}: {reserved} attempts were under way when the last process died;"
                 " the next start counts them as ambiguous"
             )
 

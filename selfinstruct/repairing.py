@@ -15,13 +15,15 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import batch_file, completing, config, identity, launch, run_folder, verifying, wire
+from selfinstruct import batch_file, completing, config, identity, launch, results, run_folder, verifying, wire
 from selfinstruct.admission.gate import Gate
 from selfinstruct.completing import STAGE as COMPLETE
+from selfinstruct.completing import Batch
 from selfinstruct.errors import BadData, DamagedRun, OutputFailed, Withdrawn
 from selfinstruct.ledger import Ledger, LedgerReader
 from selfinstruct.ledger_audit import LEDGER, calls_of, calls_with
 from selfinstruct.models.opening import Opened
+from selfinstruct.results import ANSWERS, ERRORS, Written
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Draw, Endpoint, Request
 from selfinstruct.shard_audit import DATA_FILE, TEMPORARY_FILE
@@ -47,7 +49,8 @@ def rebuild(path: Path) -> Rebuilt:
 
     Nothing is replaced before everything is derived. A run that was not finished is derived as far as its ledger
     reaches. Raises `RunLocked`, `DamagedRun` naming the call that the ledger has lost or that is damaged in it,
-    `IdentityChanged` where prompts or seeds are no longer those of the run, `BadData` for a changed file of requests.
+    `IdentityChanged` where prompts or seeds are no longer those of the run, `BadData` where the file of requests is
+    gone, is not the one that was checked, or is another one, with fewer answers, than the results were made of.
     """
     with run_folder.held(path), closing(LedgerReader(path / LEDGER)) as rows:
         if (path / COMPLETE).is_dir():
@@ -175,12 +178,16 @@ def _replace(folder: Path, derived: Path, manifest: Manifest, done: Rebuilt) -> 
 
 
 def _rebuild_results(path: Path, rows: LedgerReader) -> Rebuilt:
-    batch = verifying.recorded_batch(path, rows)
-    names = ("results.jsonl", "errors.jsonl")
-    before = {name: _digest(path / name) for name in names}
-    completing.write_results(batch, rows, completing.Account(path))
+    batch, requests = verifying.recorded_batch(path, rows), verifying.recorded_requests(path)
+    marks = path / COMPLETE / "results.json"
+    _keep_results(batch, rows, requests.sha256, results.read(marks))
+    before = {name: _digest(path / name) for name in (ANSWERS, ERRORS)}
+    account = completing.Account(path)
+    files = completing.write_results(batch, rows, account)
+    counts = {name: getattr(account, name) for name in ("answered", "failed", "skipped")}
+    results.write(marks, Written(requests=requests.sha256, **counts, files=files))
     done = Rebuilt()
-    for name in names:
+    for name in before:
         after = _digest(path / name)
         if after is None:
             done.removed += [name] if before[name] is not None else []
@@ -189,6 +196,18 @@ def _rebuild_results(path: Path, rows: LedgerReader) -> Rebuilt:
         else:
             done.changed.append(name)
     return done
+
+
+def _keep_results(batch: Batch, rows: LedgerReader, requests: str, last: Written | None) -> None:
+    """Raise `BadData` where results would get fewer because they were made of another file of requests."""
+    if last is None or last.requests == requests:
+        return
+    have, gives = last.answered + last.failed, sum(1 for _ in verifying.result_lines(batch, rows))
+    if gives < have:
+        raise BadData(
+            f"{batch.requests}: has {gives} answers, and the results in {batch.out} are the {have} of another file of"
+            " requests; nothing was changed; run the run's command again with the file that is meant"
+        )
 
 
 def _digest(file: Path) -> bytes | None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from itertools import zip_longest
 from pathlib import Path
 
-from selfinstruct import batch_file, config, identity, run_folder
+from selfinstruct import batch_file, config, identity, results, run_folder
 from selfinstruct.completing import STAGE as COMPLETE
 from selfinstruct.completing import Batch, Requests, draw_of
 from selfinstruct.errors import BadData, DamagedRun
@@ -21,6 +22,7 @@ from selfinstruct.ledger import LedgerReader
 from selfinstruct.ledger_audit import LEDGER, LedgerAudit
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.replay import ReplayModel
+from selfinstruct.results import ANSWERS, ERRORS, Mark
 from selfinstruct.runner import REFUSALS
 from selfinstruct.schema import Endpoint
 from selfinstruct.shard_audit import TEMPORARY_FILE, StageAudit
@@ -102,25 +104,55 @@ def _upstream(started: StageIdentity | None, by_digest: dict[str, str]) -> str |
 # --- a folder of `complete` -------------------------------------------------------------------------------------------
 
 
+def recorded_requests(path: Path) -> Requests:
+    """The file of requests that the last start of `complete` in this folder has checked, as it was then.
+
+    Raises `DamagedRun` when the folder does not say.
+    """
+    try:
+        return Requests.model_validate_json((path / COMPLETE / "requests.json").read_bytes())
+    except (OSError, ValueError) as error:
+        raise DamagedRun(f"{path / COMPLETE}/requests.json: cannot be read; run the run's command again") from error
+
+
 def recorded_batch(path: Path, rows: LedgerReader) -> Batch:
     """What the last start of `complete` in this folder was given, as far as its results depend on it.
 
     Raises `BadData` when the file of requests is gone or was changed since, `DamagedRun` when the folder does not say.
     """
-    started = identity.read(path / COMPLETE)
-    try:
-        requests = Requests.model_validate_json((path / COMPLETE / "requests.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise DamagedRun(f"{path / COMPLETE}/requests.json: cannot be read; run the run's command again") from error
+    started, requests = identity.read(path / COMPLETE), recorded_requests(path)
     if started is None:
         raise DamagedRun(f"{path / COMPLETE}/stage.json: is missing; {WRITE_ANEW}")
     file = Path(requests.path)
-    if not batch_file.same_beginning(file, requests.size, requests.sha256) or file.stat().st_size != requests.size:
-        raise BadData(f"{file}: was changed since its requests were sent; run the run's command again")
+    hint = f"{path / COMPLETE}/requests.json says what was checked; run the run's command again"
+    try:
+        unchanged = _has_bytes(file, requests.size, requests.sha256)
+    except BadData as error:
+        raise BadData(f"{error}; {hint}") from error
+    if not unchanged:
+        raise BadData(f"{file}: was changed since its requests were checked; {hint}")
     endpoint, rendering = started.endpoint
     opened = Opened(ReplayModel(endpoint, rows), endpoint, rendering, 1)
     recipe, limit = identity.model_recipe_of(started), started.identity.get("max_tokens")
     return Batch(file, path, recipe, limit, config.settings({}), opened)
+
+
+def result_lines(batch: Batch, rows: LedgerReader) -> Iterator[tuple[bool, bytes]]:
+    """Whether it belongs into results.jsonl, and the line, for each request that has an answer or a verdict."""
+    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
+        calls = (rows.find(draw_of(line.number), key) for key in batch.keys(line))
+        call = next((call for call in calls if call is not None and call.state != "open"), None)
+        if call is None:
+            continue
+        if call.state == "settled":
+            yield True, batch_file.result_line(line.custom_id, call.key, call.answer)
+        else:
+            said = call.answer.decode()
+            yield False, batch_file.error_line(line.custom_id, call.key, REFUSALS[call.state], said, call.status)
+
+
+def _has_bytes(file: Path, size: int, sha256: str) -> bool:
+    return batch_file.same_beginning(file, size, sha256) and file.stat().st_size == size
 
 
 def _check_results(path: Path, ledger: LedgerAudit, report: Report) -> None:
@@ -133,7 +165,7 @@ def _check_results(path: Path, ledger: LedgerAudit, report: Report) -> None:
     ]
     with closing(LedgerReader(path / LEDGER)) as rows:
         try:
-            _compare_results(recorded_batch(path, rows), rows, ledger, report)
+            _compare_results(recorded_batch(path, rows), rows, report)
         except BadData as error:
             report.notes.append(f"results.jsonl and errors.jsonl were not compared: {error}")
         except DamagedRun as error:
@@ -142,27 +174,49 @@ def _check_results(path: Path, ledger: LedgerAudit, report: Report) -> None:
                 report.found(f"{COMPLETE}/{Path(file).name}", *what.split("; ", 1))
 
 
-def _compare_results(batch: Batch, rows: LedgerReader, ledger: LedgerAudit, report: Report) -> None:
-    """Both files against what they should be, line by line.
+def _compare_results(batch: Batch, rows: LedgerReader, report: Report) -> None:
+    """Both files against what they should be, line by line; one that is not may be whole and older.
 
-    A process that was killed has not written its results: its answers may be missing from the files, but nothing else.
+    Results are written when a start ends, and their marks after them. So where a start was cut off, a file is as its
+    mark says although the ledger has more by now, or there is neither.
     """
-    for name, of_results in (("results.jsonl", True), ("errors.jsonl", False)):
-        expected = (line for is_result, line in _result_lines(batch, rows) if is_result is of_results)
-        missing = number = 0
-        for number, line in enumerate(_lines(batch.out / name), 1):
-            while (true := next(expected, None)) is not None and true != line and ledger.reserved:
-                missing += 1
-            if true != line:
-                report.found(name, "is not what the ledger gives", report.rebuild, number)
-                break
-        else:
-            missing += sum(1 for _ in expected)
+    marks = batch.out / COMPLETE / "results.json"
+    written = results.read(marks)
+    for name, of_results in ((ANSWERS, True), (ERRORS, False)):
+        file = batch.out / name
+        expected = (line for is_result, line in result_lines(batch, rows) if is_result is of_results)
+        number, differs = _first_difference(_lines(file), expected)
         report.counts["result lines" if of_results else "error lines"] = number
-        if missing and ledger.reserved:
-            report.notes.append(f"{name}: {missing} lines were not written when the process died; {report.rebuild}")
-        elif missing:
-            report.found(name, f"lacks {missing} lines behind line {number}", report.rebuild)
+        if differs is None and (file.exists() or not of_results):  # without errors there is no file of them
+            continue
+        if not file.exists() and not marks.exists():
+            report.notes.append(f"{name}: is not written yet")
+        elif written is not None and _is_marked(file, written.files.get(name)):
+            report.notes.append(
+                f"{name}: is older than the ledger (a start was cut off, or is going on); the next start or"
+                f" 'selfinstruct rebuild {report.path}' writes it anew"
+            )
+        elif not file.exists():
+            report.found(name, "is missing", report.rebuild)
+        else:
+            report.found(name, "is not what the ledger gives", report.rebuild, differs)
+
+
+def _first_difference(there: Iterator[bytes], expected: Iterator[bytes]) -> tuple[int, int | None]:
+    """How many lines are there, and the number of the first that is not as expected; None where all are."""
+    count, differs = 0, None
+    for number, (line, true) in enumerate(zip_longest(there, expected), 1):
+        count += line is not None
+        if differs is None and line != true:
+            differs = number
+    return count, differs
+
+
+def _is_marked(file: Path, mark: Mark | None) -> bool:
+    """Whether the file is as it was written down; without a mark, whether there is none."""
+    if mark is None or not file.exists():
+        return mark is None and not file.exists()
+    return _has_bytes(file, mark.size, mark.sha256)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -172,17 +226,3 @@ def _lines(path: Path) -> Iterator[bytes]:
             yield from file
     except FileNotFoundError:
         return
-
-
-def _result_lines(batch: Batch, rows: LedgerReader) -> Iterator[tuple[bool, bytes]]:
-    """Whether it belongs into results.jsonl, and the line, for each request that has an answer or a verdict."""
-    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
-        calls = (rows.find(draw_of(line.number), key) for key in batch.keys(line))
-        call = next((call for call in calls if call is not None and call.state != "open"), None)
-        if call is None:
-            continue
-        if call.state == "settled":
-            yield True, batch_file.result_line(line.custom_id, call.key, call.answer)
-        else:
-            said = call.answer.decode()
-            yield False, batch_file.error_line(line.custom_id, call.key, REFUSALS[call.state], said, call.status)

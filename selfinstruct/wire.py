@@ -103,14 +103,15 @@ def completion(raw: bytes, *, chat: bool) -> Completion:
     text, reasoning, refused = _chat_text(choice) if chat else (_raw_text(choice), "", False)
     if not reasoning:
         text, reasoning = _split_reasoning(text, chat=chat)
+    prompt_tokens, completion_tokens = _usage(data)
     finish_reason, model = choice.get("finish_reason"), data.get("model")
     return Completion(
         text=text,
         finish_reason="refusal" if refused else one_line(finish_reason, 60) if isinstance(finish_reason, str) else None,
         reasoning=reasoning,
         model=one_line(model, 200) if isinstance(model, str) else "",
-        prompt_tokens=_tokens(data, "prompt_tokens"),
-        completion_tokens=_tokens(data, "completion_tokens"),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
         raw=raw,
     )
 
@@ -184,12 +185,18 @@ def _split_reasoning(text: str, *, chat: bool) -> tuple[str, str]:
     return re.sub(r"\A\s+", "", rest), thought.strip()
 
 
-def _tokens(data: dict[str, Any], name: str) -> int:
-    """A token count the ledger can hold; 0 where the server gave none."""
+def _usage(data: dict[str, Any]) -> tuple[int, int]:
+    """Tokens read and written; 0 and 0, which is unknown, unless the server says both: half an account is none."""
+    prompt, completion = (_tokens(data, name) for name in ("prompt_tokens", "completion_tokens"))
+    return (0, 0) if prompt is None or completion is None else (prompt, completion)
+
+
+def _tokens(data: dict[str, Any], name: str) -> int | None:
+    """A token count the ledger can hold; None where the server gave none."""
     usage = data.get("usage")
     count = usage.get(name) if isinstance(usage, dict) else usage
     if count is None:
-        return 0
+        return None
     if type(count) is not int or not 0 <= count < 2**31:  # a cost is computed from it: no guesses
         raise UnusableResponse(f"usage.{name} is no token count: {shown(count, 60)}")
     return count

@@ -203,8 +203,9 @@ ODD: list[tuple[bool, bytes, dict[str, Any]]] = [
     (False, M % rb'"m\u001b[31m\u0000\n\u202e"', {"model": "m [31m"}),
     (False, U % b"null", {"prompt_tokens": 0}),
     (False, U % b"{}", {"completion_tokens": 0}),
-    (False, U % b'{"prompt_tokens":null,"completion_tokens":3}', {"prompt_tokens": 0, "completion_tokens": 3}),
-    (False, U % b'{"prompt_tokens":2147483647,"total_tokens":-1}', {"prompt_tokens": 2**31 - 1}),
+    (False, U % b'{"prompt_tokens":null,"completion_tokens":3}', {"prompt_tokens": 0, "completion_tokens": 0}),
+    (False, U % b'{"prompt_tokens":9}', {"prompt_tokens": 0, "completion_tokens": 0}),  # half an account is none
+    (False, U % b'{"prompt_tokens":2147483647,"completion_tokens":0}', {"prompt_tokens": 2**31 - 1}),
     (False, b'{"choices":[{"text":"a"}],"id":%b}' % DEEPER[2:-2], {"text": "a"}),
     (True, C % b'{"content":null}', {"text": "", "finish_reason": "stop"}),
     (True, C % b'{"tool_calls":[{"id":"t"}]}', {"text": "", "finish_reason": "stop"}),

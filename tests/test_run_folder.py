@@ -102,11 +102,14 @@ def test_only_the_owner_can_look_into_it(tmp_path: Path) -> None:
 
 @pytest.mark.faults
 def test_a_run_another_process_works_on_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a wait; killed with SIGKILL, that process leaves nothing that has to be cleaned up."""
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited for the lock"))
+    """After one glance more; killed with SIGKILL, that process leaves nothing that has to be cleaned up."""
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
     with held_elsewhere(tmp_path / "first") as process:
         with pytest.raises(RunLocked, match="another process works on this run"), held(tmp_path / "first"):
             pytest.fail("two processes hold the run")
+        assert len(waits) == 1
+        assert waits[0] < 0.1
         with held(tmp_path / "second"):
             pass
         process.send_signal(signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import orjson
 import pytest
 
 from selfinstruct import identity, repairing, run_folder
-from selfinstruct.errors import DamagedRun
+from selfinstruct.errors import BadData, DamagedRun
 from selfinstruct.findings import MOST, Report
 from selfinstruct.verifying import check
 from tests.command import data_files, invoke
@@ -173,14 +174,14 @@ def test_a_refused_call_of_settings_that_were_mended_is_a_note(folder: Path) -> 
 
 
 def test_attempts_of_a_process_that_died_are_a_note(folder: Path) -> None:
-    """They count as ambiguous when the run starts again; and its results may not have been written."""
-    edit(folder, "DELETE FROM answers WHERE call = 8")
-    edit(folder, "UPDATE attempts SET state = 'reserved' WHERE call = 8")
+    """They count as ambiguous when the run starts again; they excuse no missing line."""
+    edit(folder, "UPDATE attempts SET state = 'reserved' WHERE call = 3")
+    edit(folder, "DELETE FROM answers WHERE call = 3")
+    (folder / "errors.jsonl").unlink()
     lines(folder / "results.jsonl", lambda rows: rows[:2])
     report = check(folder)
-    assert report.findings == []
+    assert [finding.where for finding in report.findings] == ["results.jsonl:3"]
     assert report.notes[0].startswith("ledger.sqlite3: 1 attempts were under way when the last process died")
-    assert report.notes[1].startswith("results.jsonl: 4 lines were not written when the process died")
 
 
 def test_beside_a_process_that_works_on_the_run_what_moves_is_left_out(run: Path) -> None:
@@ -421,3 +422,95 @@ def test_without_the_file_of_requests_the_results_are_not_compared(folder: Path,
     assert f"{tmp_path}/gone.jsonl: cannot read the requests" in report.notes[0]
     ended = invoke("rebuild", folder)
     assert (ended.code, ended.err.count("\n")) == (65, 1)
+
+
+def older(folder: Path) -> None:
+    """Let the results be those of a start that had five requests answered and none refused."""
+    lines(folder / "results.jsonl", lambda rows: rows[:5])
+    (folder / "errors.jsonl").unlink()
+    data = (folder / "results.jsonl").read_bytes()
+    marks = orjson.loads((folder / "complete" / "results.json").read_bytes())
+    marks |= {"answered": 5, "failed": 0}
+    marks["files"] = {"results.jsonl": {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
+    (folder / "complete" / "results.json").write_bytes(orjson.dumps(marks))
+
+
+def test_results_that_a_start_had_no_time_to_write_anew_are_a_note(completed: Path, folder: Path) -> None:
+    """They are as an earlier start has left them; rebuild writes them, and their marks, as if nothing had happened."""
+    older(folder)
+    report = check(folder)
+    assert report.findings == []
+    assert [note.partition(" (")[0] for note in report.notes] == [
+        "results.jsonl: is older than the ledger",
+        "errors.jsonl: is older than the ledger",
+    ]
+    assert repairing.rebuild(folder).changed == ["results.jsonl", "errors.jsonl"]
+    for name in ("results.jsonl", "errors.jsonl", "complete/results.json"):
+        assert (folder / name).read_bytes() == (completed / name).read_bytes()
+    report = check(folder)
+    assert (report.findings, report.notes) == ([], [])
+
+
+@pytest.mark.parametrize("harm", [flip, Path.unlink], ids=["byte", "deleted"])
+def test_older_results_that_are_not_as_they_were_written_are_damage(
+    folder: Path, harm: Callable[[Path], object]
+) -> None:
+    """Neither what the ledger gives, nor what is marked."""
+    older(folder)
+    harm(folder / "results.jsonl")
+    assert files_named(check(folder)) == {"results.jsonl"}
+
+
+def test_a_start_cut_off_between_its_results_and_their_marks_left_a_sound_folder(folder: Path) -> None:
+    """The results are what the ledger gives, whatever the marks say."""
+    now = {name: (folder / name).read_bytes() for name in ("results.jsonl", "errors.jsonl")}
+    older(folder)
+    for name, data in now.items():
+        (folder / name).write_bytes(data)
+    report = check(folder)
+    assert (report.findings, report.notes) == ([], [])
+
+
+def test_results_that_were_never_written_are_a_note(folder: Path) -> None:
+    """A first start that was killed has neither results nor marks."""
+    for name in ("results.jsonl", "errors.jsonl", "complete/results.json"):
+        (folder / name).unlink()
+    report = check(folder)
+    assert report.findings == []
+    assert report.notes == ["results.jsonl: is not written yet", "errors.jsonl: is not written yet"]
+
+
+@pytest.mark.parametrize("change", ["other", "longer", "gone"])
+def test_rebuild_refuses_requests_that_are_not_those_that_were_checked(
+    folder: Path, tmp_path: Path, change: str
+) -> None:
+    """Naming the file and what says so; the results stay."""
+    checked = orjson.loads((folder / "complete" / "requests.json").read_bytes())
+    data = Path(checked["path"]).read_bytes()
+    checked["path"] = str(tmp_path / "requests.jsonl")
+    (folder / "complete" / "requests.json").write_bytes(orjson.dumps(checked))
+    if change != "gone":
+        other = data.replace(b"<task 1>", b"<task 9>") if change == "other" else data + data.splitlines(True)[0]
+        (tmp_path / "requests.jsonl").write_bytes(other)
+    before = data_files(folder)
+    with pytest.raises(BadData) as raised:
+        repairing.rebuild(folder)
+    assert str(raised.value).startswith(f"{tmp_path}/requests.jsonl: ")
+    assert f"; {folder}/complete/requests.json says what was checked" in str(raised.value)
+    assert data_files(folder) == before
+
+
+def test_rebuild_refuses_to_replace_results_by_the_fewer_of_another_file(folder: Path, tmp_path: Path) -> None:
+    """Whose requests were checked, but by a start that went no further; to verify, the results are older."""
+    checked = orjson.loads((folder / "complete" / "requests.json").read_bytes())
+    data = Path(checked["path"]).read_bytes().replace(b"<task 1>", b"<task 9>")
+    (tmp_path / "other.jsonl").write_bytes(data)
+    checked |= {"path": str(tmp_path / "other.jsonl"), "sha256": hashlib.sha256(data).hexdigest(), "edited": True}
+    (folder / "complete" / "requests.json").write_bytes(orjson.dumps(checked))
+    before = data_files(folder)
+    report = check(folder)
+    assert (report.findings, len(report.notes)) == ([], 1)
+    assert report.notes[0].startswith("results.jsonl: is older than the ledger")
+    with pytest.raises(BadData, match=r"other\.jsonl: has 7 answers, and the results in .* are the 8 of another file"):
+        repairing.rebuild(folder)
+    assert data_files(folder) == before

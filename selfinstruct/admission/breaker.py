@@ -36,7 +36,7 @@ class Breaker:
         self._row = 0
         self._outcomes: deque[tuple[float, bool]] = deque(maxlen=OUTCOMES)  # when, and whether it failed
         self._failed = 0  # of those
-        self._ever_answered = False
+        self._ever_answered, self._answered_at = False, -math.inf
         self._silent_since = math.inf  # when the first attempt left that failed since the last answer
         self._error = ""
         self._opened_at = math.inf
@@ -62,7 +62,7 @@ class Breaker:
 
     def answered(self, now: float, sent_at: float) -> None:
         """An attempt was answered. When open, only the answer to a probe closes: others may have been on the way."""
-        self._ever_answered = True
+        self._ever_answered, self._answered_at = True, now
         self._silent_since = math.inf
         self._row = 0
         if self._is_probes(sent_at):
@@ -75,7 +75,7 @@ class Breaker:
     def failed(self, now: float, sent_at: float, error_text: str) -> None:
         """An attempt failed as in an outage."""
         self._error = error_text
-        self._silent_since = min(self._silent_since, sent_at)
+        self._silent_since = min(self._silent_since, max(sent_at, self._answered_at))
         if self._is_probes(sent_at):
             self._gap = min(LONGEST_GAP, 2.0 * self._gap)
             self._probe_out, self._probe_from = False, now + self._gap

@@ -107,6 +107,11 @@ class Budget:
         """Give back the bound of a call that was surely not executed: it costs nothing and is no call."""
         self._take_back(bound)
 
+    def refuse(self, bound: Bound) -> None:
+        """Count a call that the server refused: a call, and free."""
+        self._take_back(bound)
+        self.spent = self.spent.plus(Totals(1, 0, 0))
+
     def lose(self, bound: Bound) -> None:
         """Keep the bound of a call whose answer is lost: it may have been billed."""
         self._take_back(bound)

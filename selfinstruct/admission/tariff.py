@@ -21,7 +21,7 @@ class Tariff:
 
     def __init__(self, price_of: Callable[[str], Price | None], *, required: bool) -> None:
         self._price_of = price_of
-        self._required = required
+        self.required = required
         self._prices: dict[str, Price | None] = {}
 
     def bound(self, body: bytes) -> Bound:
@@ -30,7 +30,7 @@ class Tariff:
         try:
             tokens = bound_of(fields)
         except BadData:
-            if self._required:
+            if self.required:
                 raise
             tokens = None
         return Bound(tokens, self._price(str(fields.get("model", ""))))

@@ -34,6 +34,9 @@ from selfinstruct.errors import (
 from selfinstruct.money import UNBOUNDED, Bound
 from selfinstruct.schema import Draw
 
+GIVE_UP_LOOK = 1.0
+"""Seconds after which to look again whether to give up on a provider that is away."""
+
 SHORT_FENCE = 0.2
 """Seconds without a server's own wish, where refusals come by chance."""
 
@@ -177,6 +180,8 @@ class Turns:
             return
         later = self._let_out(now)
         self._let_reserve()
+        if self._breaker.is_open:  # when to give up is for time to say, whatever else is waited for
+            later = min(GIVE_UP_LOOK, GIVE_UP_LOOK if later is None else later)
         if later is not None:
             self._alarm = self._loop.call_later(max(later, 0.001), self.look)
 

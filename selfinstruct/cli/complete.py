@@ -148,6 +148,8 @@ def _complete(batch: Batch, as_json: bool, quiet: bool, log_format: LogFormat) -
     if account.total and (as_json or not quiet):
         report.print_completed(account, stop, as_json=as_json)
     if stop is not None:
+        if log_format is LogFormat.json:
+            raise typer.Exit(stop.exit_code)  # the last event has said why
         raise stop
 
 

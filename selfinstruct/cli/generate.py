@@ -167,7 +167,7 @@ def _generate(
     run = name or _default_run(recipe, opened)
     plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
     account = launch.Account(run, launch.target_of(plan, wanted, more=more))
-    if not quiet:
+    if not quiet and not as_events:
         _note_idle_concurrency(plan)
     stop: SelfinstructError | None = None
     with report.Progress(run, "task", quiet=quiet, as_json=as_events) as progress:
@@ -186,6 +186,8 @@ def _generate(
     if account.tallies and (as_json or not quiet):
         report.print_account(account, plan, stop, as_json=as_json)
     if stop is not None:
+        if as_events:
+            raise typer.Exit(stop.exit_code)  # the last event has said why
         raise stop
 
 

@@ -89,12 +89,21 @@ def _accepted(folder: Path) -> dict[str, Any]:
 
 
 def _answered(path: Path, requests: int) -> dict[str, Any]:
-    """Of a folder of `complete`: its requests, counted by what became of them."""
+    """Of a folder of `complete`: its requests, counted by what became of them when its results were written last.
+
+    The ledger, which has answers of lines too that were changed since, tells only until there are results.
+    """
+    from selfinstruct import results
+    from selfinstruct.completing import STAGE
     from selfinstruct.ledger_audit import answers_by_state
 
-    ended = answers_by_state(path / "ledger.sqlite3")
-    answered = ended.pop("settled", 0)
-    failed = sum(ended.values())
+    written = results.read(path / STAGE / "results.json")
+    if written is not None:
+        answered, failed = written.answered, written.failed
+    else:
+        ended = answers_by_state(path / "ledger.sqlite3")
+        answered = ended.pop("settled", 0)
+        failed = sum(ended.values())
     waiting = max(0, requests - answered - failed)
     state = "running" if waiting else "complete"
     return {"state": state, "answered": answered, "failed": failed, "waiting": waiting}
@@ -186,14 +195,21 @@ def _call(call: Call) -> dict[str, Any]:
     body = orjson.loads(call.body)
     prompt = body.pop("prompt", None)
     messages = body.pop("messages", [])
-    shown = prompt if prompt is not None else "\n\n".join(f"[{m['role']}]\n{m['content']}" for m in messages)
+    shown = prompt if prompt is not None else "\n\n".join(map(_message, messages))
     answer: dict[str, Any] = {"text": "(no answer yet)"}
     if call.state == "settled":
         completion = call.completion()
         answer = completion.model_dump(include={"text", "reasoning", "finish_reason", "model"})
-    elif call.state == "refused":
-        answer = {"text": "(refused) " + call.answer.decode()}
+    elif call.state != "open":
+        answer = {"text": f"({call.state}) {call.answer.decode()}"}
     return {"key": call.key, "draw": str(call.draw), "settings": body, "prompt": shown, "answer": answer}
+
+
+def _message(message: dict[str, Any]) -> str:
+    """A message for people: its text, or the JSON of what it has beside its role where that is more, or no text."""
+    has = {name: value for name, value in message.items() if name != "role"}
+    shown = has["content"] if has.keys() == {"content"} and isinstance(has["content"], str) else _as_json(has)
+    return f"[{message.get('role', '')}]\n{shown}"
 
 
 def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Mapping
@@ -13,13 +14,16 @@ LOCKED = 75
 
 def main() -> None:
     """Run the command line; the console script."""
-    folder = folder_of(sys.argv[1:], os.environ)
+    words = sys.argv[1:]
+    run = folder_of(words, os.environ)
+    folder = run or twin_of(words, os.environ)
     try:
         free = folder is None or run_lock.take(folder)
     except OSError:
         free = True  # the command itself says what is wrong with the folder
     if not free:
-        print(f"selfinstruct: {folder}: another process works on this run; nothing was sent", file=sys.stderr)
+        where = f"{run}: " if run else ""
+        sys.stderr.write(f"selfinstruct: {where}another process works on this run; nothing was sent\n")
         sys.exit(LOCKED)
     from selfinstruct.cli import app
 
@@ -41,6 +45,24 @@ def folder_of(words: list[str], environment: Mapping[str, str]) -> str | None:
         return None
     output = _value(words, "--output-dir")
     return os.path.join(environment.get("SELFINSTRUCT_OUTPUT_DIR", "output") if output is None else output, run)
+
+
+def twin_of(words: list[str], environment: Mapping[str, str]) -> str | None:
+    """A folder of this user's that the same command, started again in the same place, asks for, too.
+
+    For a `generate` whose run only its recipe can name. The run itself has a lock of its own; this one is sooner.
+    """
+    if words[:1] != ["generate"] or any(word in ("--dry-run", "--help", "-h") for word in words):
+        return None
+    ours = sorted(
+        f"{name}={value}" for name, value in environment.items() if name.startswith(("SELFINSTRUCT_", "OPENAI_"))
+    )
+    folder = os.path.join(environment.get("TMPDIR") or "/tmp", f"selfinstruct-{os.getuid()}")
+    if os.path.lexists(folder) and os.lstat(folder).st_uid != os.getuid():
+        return None  # somebody else's
+    same = "\0".join([os.getcwd(), *words, *ours]).encode("utf-8", "surrogateescape")
+    name = hashlib.sha256(same).hexdigest()[:24]
+    return os.path.join(folder, name)
 
 
 def _value(words: list[str], option: str, letter: str = "") -> str | None:

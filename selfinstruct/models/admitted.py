@@ -77,7 +77,12 @@ class Admitted:
 
     async def _failed(self, key: str, bound: Bound, weight: int, sent_at: float, error: SelfinstructError) -> None:
         ending = _ending(error)
-        (self._budget.release if ending == "failed" else self._budget.lose)(bound)
+        if isinstance(error, RequestRefused):
+            self._budget.refuse(bound)
+        elif ending == "failed":
+            self._budget.release(bound)
+        else:
+            self._budget.lose(bound)
         self._turns.returned(sent_at, weight, 0, error)
         if not isinstance(error, RequestRefused):  # a verdict: `Recorded` closes the attempt together with the call
             await self._ledger.fail(key, type(error).__name__, ending)

@@ -85,8 +85,10 @@ class OpenAIModel:
         except aiohttp.ClientConnectorCertificateError as problem:
             message = f"{url}: {self._quoted(problem)}; a certificate authority of your own goes into SSL_CERT_FILE"
             raise ConfigProblem(message) from problem
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError) as problem:
-            why = problem.strerror if isinstance(problem, OSError) and problem.strerror else self._quoted(problem)
+        except aiohttp.ClientHttpProxyError as problem:  # its text holds the proxy's address, password included
+            raise NotSent(f"{url}: the proxy answered {problem.status} {one_line(problem.message, 100)}") from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as problem:
+            why = getattr(problem, "strerror", None) or self._quoted(problem)
             raise NotSent(f"{url}: no connection: {why}; is a server running there?") from problem
         except TimeoutError as problem:
             raise MaybeExecuted(f"{url}: no answer within {self._timeout:g} s") from problem

@@ -19,6 +19,7 @@ BUDGETS: dict[str, int] = {
     "server error": 5,  # the server answered with an error of its own, 503 among them: rarely billed
     "lost": 2,  # may have been billed: one more try, not four
     "unusable": 2,  # surely billed
+    "probe": 5,  # of any kind, while the provider is away
 }
 """Attempts of one call, by how they failed; each class has its own count."""
 
@@ -52,12 +53,14 @@ class Retrying:
                 return await self._inner.complete(request)
             except (NotSent, Rejected, MaybeExecuted, UnusableResponse) as error:
                 kind = _kind(error)
-                if kind == "rejected" or not self._provider_is_down():
-                    failures[kind] += 1
+                # In an outage only the probes leave, each time another call's: one that fails them all is to blame.
+                kind = kind if kind == "rejected" or not self._provider_is_down() else "probe"
+                failures[kind] += 1
                 if (error.retry_after or 0) > LONGEST_WISH:  # an outage announced, and no verdict on this call
                     raise _counted(ModelError, error, failures.total()) from error
                 if failures[kind] >= BUDGETS[kind]:
-                    raise _counted(type(error), error, failures.total()) from error
+                    lost = kind == "probe" and isinstance(error, UnusableResponse)  # of an outage, so no verdict
+                    raise _counted(MaybeExecuted if lost else type(error), error, failures.total()) from error
                 if kind != "rejected":  # whom the server slows down waits for a turn with everybody else
                     await self._sleep(self._wait(failures.total()))
 

@@ -171,3 +171,14 @@ def test_whatever_happens_it_lets_something_out_in_the_end(limit: int, steps: li
             else:
                 breaker.failed(now, now, "x")
             probe = False
+
+
+def test_silence_counts_from_the_last_answer() -> None:
+    """Calls that left long ago and time out together say nothing of a time when others were answered."""
+    breaker = Breaker(20, 300.0)
+    breaker.answered(599.5, 599.0)
+    for _ in range(20):
+        breaker.failed(600.0, 0.0, "no answer within 600 s")
+    assert breaker.is_open
+    assert breaker.gave_up(601.0) is None
+    assert breaker.gave_up(901.0) is not None

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from selfinstruct.ledger import LedgerReader
 from tests.command import Ended, data_files, invoke
 from tests.faults.answer_server import AnswerServer
 
@@ -210,3 +212,59 @@ def test_a_refused_call_is_shown_as_refused(tmp_path: Path) -> None:
     ended = invoke("show", "bootstrap-0-3", "--output-dir", tmp_path)
     assert "reason: request_refused" in ended.out
     assert "this text was flagged" in ended.out
+
+
+def ask(server: AnswerServer, folder: Path, *messages: dict[str, Any]) -> Ended:
+    """``complete`` with one chat request of these messages, its answers in ``folder``."""
+    body = {"messages": messages, "max_tokens": 9}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    requests = folder.with_suffix(".jsonl")
+    requests.write_text(json.dumps(line) + "\n")
+    where = ("--api", "chat", "--base-url", server.url, "--model", "m", "--max-unusable", 1, "-q")
+    return invoke("complete", requests, "--out", folder, *where)
+
+
+def only_call(folder: Path) -> str:
+    """The key of the one call of a folder."""
+    with closing(LedgerReader(folder / "ledger.sqlite3")) as reader:
+        (call,) = reader.calls()
+    return call.key
+
+
+def test_a_message_that_is_more_than_a_text_is_shown_as_json(tmp_path: Path) -> None:
+    """Calls of tools have no content, and content may be a list of parts."""
+    parts = {"content": [{"type": "text", "text": "two parts"}]}
+    called = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]}
+    result = {"tool_call_id": "1", "content": "3"}
+    with AnswerServer() as server:
+        ask(
+            server,
+            tmp_path / "c",
+            {"role": "system", "content": "<task 1>"},
+            {"role": "user", **parts},
+            {"role": "assistant", **called},
+            {"role": "tool", **result},
+        )
+    ended = invoke("show", only_call(tmp_path / "c"), "--run", tmp_path / "c", "--json")
+    assert ended.code == 0
+    system, user, assistant, tool = json.loads(ended.out)["calls"][0]["prompt"].split("\n\n")
+    assert system == "[system]\n<task 1>"
+    for shown, role, said in ((user, "user", parts), (assistant, "assistant", called), (tool, "tool", result)):
+        first, _, rest = shown.partition("\n")
+        assert (first, json.loads(rest)) == (f"[{role}]", said)
+
+
+@pytest.mark.parametrize("verdict", ["unusable", "skipped"])
+def test_a_call_with_a_verdict_is_shown_with_its_reason(tmp_path: Path, verdict: str) -> None:
+    """An answer that is none, and one that a person gave up."""
+    folder = tmp_path / "c"
+    broken = (200, b"<html>") if verdict == "unusable" else (401, b'{"error": {"message": "no"}}')
+    with AnswerServer() as server:
+        server.fault = lambda path, number: broken
+        ask(server, folder, {"role": "user", "content": "<task 1>"})
+    key = only_call(folder)
+    if verdict == "skipped":
+        assert "--- answer ()\n(no answer yet)" in invoke("show", key, "--run", folder).out
+        assert invoke("skip", folder, key, "--reason", "takes too long").code == 0
+    reason = json.loads((folder / "errors.jsonl").read_text())["error"]["message"]
+    assert f"--- answer ()\n({verdict}) {reason}\n" in invoke("show", key, "--run", folder).out

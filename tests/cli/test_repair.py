@@ -194,6 +194,8 @@ def test_a_skipped_request_is_an_error_line_and_the_file_is_done(
         == f"{folder}: call {key[:12]} ({draw}) will not be sent again; run the run's command again to go on\n"
     )
     assert invoke("verify", folder).code == 0
+    (status,) = json.loads(invoke("status", folder, "--json").out)
+    assert (status["stages"][0]["failed"], status["stages"][0]["waiting"]) == (1, 0)
     asked = server.counts.requests
     assert invoke(*command).code == 0
     assert server.counts.requests == asked
@@ -268,3 +270,26 @@ def test_status_counts_the_requests_of_complete(server: AnswerServer, tmp_path: 
     assert ended.out.splitlines()[0] == "c  (target 4)"
     assert "complete    running          2 answered      0 failed       2 waiting       2 calls" in ended.out
     assert "not finished: run the same command again to go on" in ended.out
+
+
+def test_status_does_not_count_answers_of_lines_that_were_changed_since(server: AnswerServer, tmp_path: Path) -> None:
+    """The ledger keeps them, but they are no results."""
+    folder, command = four_requests(server, tmp_path)
+    assert invoke(*command).code == 0
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(file.read_bytes().replace(b"<task ", b"<task 1"))
+    assert invoke(*command, "--max-calls", 5).code != 0
+    (status,) = json.loads(invoke("status", folder, "--json").out)
+    stage = status["stages"][0]
+    assert len((folder / "results.jsonl").read_bytes().splitlines()) == 1
+    assert (stage["answered"], stage["failed"], stage["waiting"], stage["state"]) == (1, 0, 3, "running")
+    assert stage["calls"] == 5
+
+
+def test_before_there_are_results_status_counts_the_ledger(server: AnswerServer, tmp_path: Path) -> None:
+    """As while the first start is at work."""
+    folder, command = four_requests(server, tmp_path)
+    assert invoke(*command).code == 0
+    (folder / "complete" / "results.json").unlink()
+    (status,) = json.loads(invoke("status", folder, "--json").out)
+    assert (status["stages"][0]["answered"], status["stages"][0]["waiting"]) == (4, 0)

@@ -240,3 +240,16 @@ def test_a_folder_that_cannot_be_made_is_the_command_s_to_report(here: Path) -> 
     """74 in one line, as without the early lock."""
     ended = wait(spawn("complete", "in.jsonl", "--out", "in.jsonl", *FAKE))
     assert ended == Ended(74, "", "selfinstruct: in.jsonl: cannot write here: File exists\n")
+
+
+def test_the_same_generate_again_is_known_before_its_run_has_a_name(tmp_path: Path) -> None:
+    """Its words, its place and its settings name it; another model, folder or setting is another."""
+    words = ["generate", "--api", "chat", "-n", "+1000"]
+    one = start.twin_of(words, {"TMPDIR": str(tmp_path)})
+    assert one is not None
+    assert one.startswith(f"{tmp_path}/selfinstruct-{os.getuid()}/")
+    assert start.twin_of(words, {"TMPDIR": str(tmp_path), "HOME": "/x"}) == one
+    assert start.twin_of([*words, "--model", "m"], {"TMPDIR": str(tmp_path)}) != one
+    assert start.twin_of(words, {"TMPDIR": str(tmp_path), "SELFINSTRUCT_OUTPUT_DIR": "x"}) != one
+    assert start.twin_of(["generate", "--dry-run"], {}) is None
+    assert start.twin_of(["status"], {}) is None

@@ -35,7 +35,7 @@ from selfinstruct.schema import Draw
 pytestmark = pytest.mark.faults
 
 PRICE = Price(input=3, output=7, currency="usd", source="--price", date="")
-FREE = ("failed", "refused")
+FREE = ("failed",)  # a refused call costs nothing, and is a call
 COUNTED = ("attempts", "prompt tokens", "completion tokens", "cost")
 
 
@@ -214,7 +214,7 @@ class LedgerAndBudget(RuleBasedStateMachine):
 
     def refuse(self, call: str, attempt: Attempt, _: Outcome) -> None:
         """The server's verdict; the attempt ends with it."""
-        self.budget.release(attempt.bound)
+        self.budget.refuse(attempt.bound)
 
         def durable() -> None:
             attempt.state, attempt.tokens = "refused", (0, 0)

@@ -355,7 +355,7 @@ async def test_a_refusal_is_recorded_and_raised_again(ledger: Ledger) -> None:
         assert refusal.value.call == wire.call_key(ENDPOINT, request())  # so its reject can name the call
     assert len(model.asked) == 1
     assert states(ledger) == {("refused", None): 1}
-    assert path.budget.committed == Totals()  # a refusal is not billed
+    assert path.budget.committed == Totals(1, 0, 0)  # a refusal is not billed, and a call all the same
 
 
 async def test_answers_that_are_no_completions_become_a_verdict(ledger: Ledger) -> None:
