@@ -107,7 +107,10 @@ def spent_so_far(spending: Sequence[Spending]) -> Totals:
 
 @contextmanager
 def stopping(gate: Gate, deadline: float | None, noticed: Callable[[], None]) -> Iterator[None]:
-    """Close the gate at the first SIGINT or SIGTERM, or after ``deadline`` seconds; the second signal ends at once."""
+    """Close the gate at the first SIGINT, SIGTERM or SIGHUP, or after ``deadline`` seconds.
+
+    The second signal ends at once. Under nohup, which ignores it, SIGHUP stays ignored.
+    """
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
@@ -122,7 +125,9 @@ def stopping(gate: Gate, deadline: float | None, noticed: Callable[[], None]) ->
         gate.close(LimitReached("--deadline is reached; every answer received is recorded, running again goes on"))
         noticed()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    for number in numbers:
         loop.add_signal_handler(number, handle, number)
     alarm = loop.call_later(deadline, time_is_up) if deadline is not None else None
     try:
@@ -130,7 +135,7 @@ def stopping(gate: Gate, deadline: float | None, noticed: Callable[[], None]) ->
     finally:
         if alarm is not None:
             alarm.cancel()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             loop.remove_signal_handler(number)
 
 

@@ -150,9 +150,9 @@ class Settings(BaseSettings):
 
     output_dir: Path = Path("output")
     concurrency: int | None = Field(default=None, ge=1)
-    rpm: float | None = Field(default=None, gt=0)
-    tpm: float | None = Field(default=None, gt=0)
-    timeout: float = Field(default=600.0, gt=0)
+    rpm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    tpm: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    timeout: float = Field(default=600.0, gt=0, allow_inf_nan=False)
     give_up_after: Annotated[Seconds | None, BeforeValidator(_read_by(_read_patience))] = None
     deadline: Annotated[Seconds | None, BeforeValidator(_read_by(parse_duration))] = None
     # NoDecode: 20 is an amount, too, and no JSON.

@@ -13,7 +13,7 @@ SelfinstructError            1   (never raised itself)
 ├── ConfigProblem           78   unknown recipe key, missing extra
 │   ├── IdentityChanged     78   this run was started with other settings
 │   └── UnknownModel        78   the endpoint has no such model
-├── Interrupted        130/143   a signal; drained, running again goes on
+├── Interrupted    129/130/143   a signal; drained, running again goes on
 ├── Withdrawn                    a call the run no longer needs, before it was sent (never reaches the user)
 └── ModelError              75   a model gave no completion
     ├── NotSent             75   surely not executed: free to send again

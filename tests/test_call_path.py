@@ -509,7 +509,7 @@ async def test_a_deadline_that_is_not_reached_changes_nothing() -> None:
     assert (gate.closed, told) == (False, [])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_the_first_signal_closes_the_gate(number: signal.Signals, code: int) -> None:
     """What is in flight comes home; the exit code is the shell's own; afterwards the signal means what it did."""
     before = signal.getsignal(number)

@@ -190,7 +190,7 @@ def test_openais_own_variables_are_read_and_the_key_is_never_shown(monkeypatch: 
         ("SELFINSTRUCT_ALLOW_NETWORK_FS", "maybe", "unable to interpret input"),
         ("SELFINSTRUCT_THREADS", "", "unable to parse string as an integer"),
         ("SELFINSTRUCT_RPM", "0", "greater than 0"),
-        ("SELFINSTRUCT_TPM", "nan", "greater than 0"),
+        ("SELFINSTRUCT_TPM", "nan", "finite number"),
         ("SELFINSTRUCT_MAX_CALLS", "0", "greater than or equal to 1"),
         ("SELFINSTRUCT_MAX_TOKENS_TOTAL", "1.5", "unable to parse string as an integer"),
     ],

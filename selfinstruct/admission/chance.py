@@ -30,9 +30,6 @@ FLOOD, FLOODED, DISTRUST = 20, 12, 60.0
 """So many refused of the latest so many, while the pace is lifted: there is a limit after all, and for a
 minute nothing else is believed."""
 
-HOLD, LONGEST_HOLD = 20.0, 160.0
-"""Seconds the pace stays lifted, doubled each time; a limit may have come in the meantime."""
-
 
 class _Burst(NamedTuple):
     number: int  # of its first refusal among all outcomes
@@ -50,13 +47,13 @@ class Chance:
         self._known_at = -math.inf  # when that was noticed; what was sent before belongs to it
         self._fence = 0.0  # and how long nothing left after it
         self._bursts: list[_Burst] = []
-        self._since, self._until = math.inf, -math.inf
+        self._since = math.inf  # when the verdict was chance
         self._distrust_until = -math.inf
-        self._hold = HOLD
 
-    def at_random(self, now: float) -> bool:
+    @property
+    def at_random(self) -> bool:
         """True while refusals are not taken as a matter of pace."""
-        return now < self._until
+        return self._since < math.inf
 
     def accepted(self, now: float) -> None:
         """An attempt was answered."""
@@ -69,20 +66,19 @@ class Chance:
 
     def refused(self, now: float, sent_at: float) -> bool:
         """An attempt was refused (429). True when this changed the verdict."""
-        if self.at_random(now):
+        if self.at_random:
             if sent_at <= self._since:
                 return False
             self._count(refused=True)
             flooded = sum(list(self._latest)[-FLOOD:]) >= FLOODED
             self._distrust_until = now + DISTRUST if flooded else self._distrust_until
-            return flooded and self._begin_anew(now, -math.inf)
+            return flooded and self._begin_anew(math.inf)
         self._count(refused=True)
         if sent_at > self._known_at:
             self._note_burst(now)
         if now < self._distrust_until or not self._is_chance():
             return False
-        self._hold, hold = min(LONGEST_HOLD, 2.0 * self._hold), self._hold
-        return self._begin_anew(now, now + hold)
+        return self._begin_anew(now)
 
     def _is_chance(self) -> bool:
         unexplained = sum(burst.unexplained for burst in self._bursts)
@@ -103,8 +99,8 @@ class Chance:
             self._bursts.append(_Burst(self._number, let_through, pace < SLOWER * most))
         self._known_at, self._fence, self._accepted = now, 0.0, 0
 
-    def _begin_anew(self, now: float, until: float) -> bool:
+    def _begin_anew(self, since: float) -> bool:
         self._latest.clear()
         self._bursts.clear()
-        self._accepted, self._since, self._until = 0, now, until
+        self._accepted, self._since = 0, since
         return True

@@ -37,7 +37,7 @@ from selfinstruct.schema import Draw
 GIVE_UP_LOOK = 1.0
 """Seconds after which to look again whether to give up on a provider that is away."""
 
-SHORT_FENCE = 0.2
+SHORT_FENCE = 0.05
 """Seconds without a server's own wish, where refusals come by chance."""
 
 
@@ -133,15 +133,14 @@ class Turns:
     def _too_many(self, now: float, sent_at: float, retry_after: float | None) -> None:
         """A 429: a matter of pace and of how many are in flight, unless it comes by chance; a fence in any case."""
         if self._chance.refused(now, sent_at):
-            self._pace.lifted = self._chance.at_random(now)
+            self._pace.lifted = self._chance.at_random
             if self._pace.lifted:
                 self._window.lift()
             else:
                 self._window.restart(now)
-        if self._pace.lifted and self._chance.at_random(now):
+        if self._chance.at_random:
             self._pace.fence(now, retry_after or SHORT_FENCE)
             return
-        self._pace.lifted = False
         self._pace.rejected(now, sent_at, retry_after)
         self._chance.fenced(self._pace.fenced(now))
         self._window.rejected(now, sent_at, self.in_flight + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 FIRST, DOUBLING, STEP = 10, 0.2, 0.01
 """The first attempts, the seconds in which they double (256 after about one, whatever the latency is), and those after
@@ -19,8 +20,9 @@ within ten seconds of another: then the pace has had its chance, and the server 
 HELD, IN_VAIN = 0.9, 3
 """Refused again at less than 0.9 of what was in flight before, a cut was in vain; after three the window is not it."""
 
-CALM = 1.0
-"""Seconds without growth after a server error, which is no reason to cut (reliability row N7)."""
+CALM, TROUBLED, OF = 1.0, 10, 20
+"""Seconds without growth where so many of the latest so many attempts ended in a server error, which is no reason to
+cut (reliability row N7). A few among many answers are none to wait, either: they would hold a slow start for ever."""
 
 BLOCK, BLOCKS = 20, 5
 """Answers that make a baseline, and blocks of them that make a verdict."""
@@ -45,6 +47,7 @@ class Window:
         self._ramping = True
         self._ramped = math.inf  # until when the ramp is reckoned; inf before the first attempt
         self._calm_from = self._cut_at = -math.inf
+        self._trouble: deque[bool] = deque(maxlen=OF)
         self._answers = self._bursts = 0
         self._vain, self._blamed, self._before = 0, 0, self._size
         self._queue = _Queue()
@@ -77,6 +80,7 @@ class Window:
 
     def answered(self, now: float, sent_at: float, seconds: float) -> None:
         """An attempt was answered after ``seconds``."""
+        self._trouble.append(False)
         allowed = self.allowed(now)
         size = self._queue.size_for(now, sent_at, seconds, self._size)
         if size is not None and (size > allowed or self._size > self._limit / FLOOR):
@@ -88,9 +92,11 @@ class Window:
             self._size, self._answers = min(self._limit, self._size + 1.0), 0
 
     def troubled(self, now: float) -> None:
-        """A server error (5xx): no cut, but no growth for a moment."""
-        self.allowed(now)
-        self._calm_from, self._answers = now + CALM, 0
+        """A server error (5xx): no cut, but no growth for a moment where it is one of many."""
+        self._trouble.append(True)
+        if sum(self._trouble) >= min(TROUBLED, self._limit):
+            self.allowed(now)
+            self._calm_from, self._answers = now + CALM, 0
 
     def rejected(self, now: float, sent_at: float, in_flight: int) -> None:
         """An attempt was refused (429); ``in_flight`` counts it. One cut for all that left before the first was known.

@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 2 usage, 3 too many unusable answers, 4 limit or exhausted, 5 damage, 65 bad data,"
-    " 74 I/O, 75 try again later, 77 key or quota, 78 configuration, 130/143 interrupted."
+    " 74 I/O, 75 try again later, 77 key or quota, 78 configuration, 129/130/143 interrupted."
     " Running the same command again resumes.",
 )
 app.command("generate")(generate.generate)

@@ -107,6 +107,9 @@ def _object(text: str | None) -> dict[str, Any]:
         raise UsageProblem(f"--extra-body: not JSON: {error}") from error
     if not isinstance(value, dict):
         raise UsageProblem("--extra-body: expected a JSON object, such as '{\"temperature\": 0}'")
+    for field in ("stream", "messages", "prompt"):
+        if value.get(field):
+            raise UsageProblem(f"--extra-body: '{field}' is not for every request; a stream cannot be recorded")
     return value
 
 

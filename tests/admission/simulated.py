@@ -121,15 +121,14 @@ class Caller:
         """As `Turns` does it."""
         wish = self.server.retry_after
         if self.chance.refused(now, sent_at):
-            self.pace.lifted = self.chance.at_random(now)
+            self.pace.lifted = self.chance.at_random
             if self.pace.lifted:
                 self.window.lift()
             else:
                 self.window.restart(now)
-        if self.pace.lifted and self.chance.at_random(now):
+        if self.pace.lifted:
             self.pace.fence(now, wish or SHORT_FENCE)
             return
-        self.pace.lifted = False
         self.pace.rejected(now, sent_at, wish)
         self.chance.fenced(self.pace.fenced(now))
         self.window.rejected(now, sent_at, in_flight)

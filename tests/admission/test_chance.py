@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from selfinstruct.admission.chance import FLOODED, HOLD, Chance
+from selfinstruct.admission.chance import FLOODED, Chance
 from selfinstruct.admission.pace import Pace
 from selfinstruct.admission.window import Window
 from tests.admission.simulated import Caller, Outcome, Server, limited
@@ -53,22 +53,23 @@ def test_four_bursts_of_which_a_limit_explains_but_two_are_chance() -> None:
     """Ten in a tenth of a second went through before; ten in a second cannot be too many."""
     chance = Chance()
     now = bursts(chance, 0.0, [(10, 0.1), (10, 0.1), (10, 0.1), (10, 1.0)])
-    assert not chance.at_random(now)
+    assert not chance.at_random
     now = bursts(chance, now, [(10, 1.0)])
-    assert chance.at_random(now)
-    assert not chance.at_random(now + HOLD)
+    assert chance.at_random
 
 
 def test_bursts_at_the_pace_a_limit_lets_through_are_the_limits() -> None:
     """Ten a second, and refused for more, again and again."""
     chance = Chance()
-    assert not chance.at_random(bursts(chance, 0.0, [(10, 1.0)] * 20))
+    bursts(chance, 0.0, [(10, 1.0)] * 20)
+    assert not chance.at_random
 
 
 def test_what_is_mostly_refused_is_no_chance() -> None:
     """However it is spread."""
     chance = Chance()
-    assert not chance.at_random(bursts(chance, 0.0, [(10, 0.1), *[(1, 2.0)] * 30]))
+    bursts(chance, 0.0, [(10, 0.1), *[(1, 2.0)] * 30])
+    assert not chance.at_random
 
 
 def test_a_flood_of_refusals_ends_it_and_is_remembered() -> None:
@@ -80,6 +81,8 @@ def test_a_flood_of_refusals_ends_it_and_is_remembered() -> None:
         assert not chance.refused(now + 0.1, now - 0.1)
     changed = [chance.refused(now + 0.2, now + 0.1) for _ in range(FLOODED)]
     assert changed == [False] * (FLOODED - 1) + [True]
-    assert not chance.at_random(now + 0.2)
-    assert not chance.at_random(bursts(chance, now + 1.0, unlike))
-    assert chance.at_random(bursts(chance, now + 100.0, unlike))
+    assert not chance.at_random
+    bursts(chance, now + 1.0, unlike)
+    assert not chance.at_random
+    bursts(chance, now + 100.0, unlike)
+    assert chance.at_random

@@ -113,17 +113,29 @@ def test_answers_add_one_per_25_up_to_the_limit() -> None:
 
 
 def test_server_errors_pause_growth_without_a_cut() -> None:
-    """Within a second of a 5xx neither answers nor time add anything."""
+    """Within a second of ten in twenty neither answers nor time add anything."""
     window = ramped(64)
     window.rejected(101.0, 100.5, 64)
-    window.troubled(110.0)
+    for _ in range(10):
+        window.troubled(110.0)
     for _ in range(100):
         window.answered(110.5, 109.0, 1.0)
     assert window.allowed(110.5) == 48
     ramping = Window(256)
     ramping.allowed(0.0)
-    ramping.troubled(0.2)
+    for _ in range(10):
+        ramping.troubled(0.2)
     assert [ramping.allowed(now) for now in (0.2, 1.2, 1.4)] == [20, 20, 40]
+
+
+def test_a_few_server_errors_among_many_answers_hold_nothing_up() -> None:
+    """Five in a hundred, all the time: at 250 attempts a second there is always one within the last second."""
+    window = Window(256)
+    for step in range(400):
+        now = step / 250.0
+        window.allowed(now)
+        window.troubled(now) if step % 20 == 0 else window.answered(now, now - 0.05, 0.05)
+    assert window.allowed(1.6) == 256
 
 
 class Loop:

@@ -288,6 +288,16 @@ def test_twenty_refusals_and_no_answer_end_the_run_at_once(file: Path, out: Path
         assert (len(answers(out)), errors(out)) == (1000, {})
 
 
+@pytest.mark.parametrize("field", ['"stream": true', '"messages": [{"role": "user", "content": "the same"}]'])
+def test_what_no_file_of_requests_can_want_is_not_laid_over_it(file: Path, out: Path, field: str) -> None:
+    """Every answer would be unreadable, or the same: a usage error, and nothing is made."""
+    write(file, [request("a")])
+    ended = invoke("complete", file, "--out", out, "--api", "fake", "--extra-body", f"{{{field}}}")
+    assert ended.code == 2
+    assert "is not for every request" in ended.err
+    assert not out.exists()
+
+
 def test_a_poisoned_request_keeps_no_other_from_its_answer(file: Path, out: Path) -> None:
     """One line that is a server error for ever: the others are answered, exit code 75 with the way to give it up."""
     write(file, [*numbered(30), request("poison", "poison"), *numbered(30, 30)])
