@@ -65,6 +65,7 @@ def failing(words: list[str], point: str, action: str, nth: int) -> Ended:
 # --- kills ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["complete", "generate"])
 def test_a_kill_at_any_durable_step_is_made_good(tmp_path: Path, make: dict[str, Words], command: str) -> None:
     """Nothing is asked again, nothing goes uncounted, and the next start ends with the bytes of an undisturbed run."""
