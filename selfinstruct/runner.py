@@ -106,8 +106,6 @@ class Runner:
                 self._note(None if task.cancelled() else task.exception())
         if self._failure is not None:
             raise self._failure
-        if isinstance(self._gate.reason, ConfigProblem):
-            raise self._gate.reason  # an answer that used more than its bound ends even a run that is done
         if not all(run.done for run in self.chain):
             raise self._gate.reason or Withdrawn("the run was asked to stop")
 
