@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from selfinstruct.errors import ConfigProblem
 
@@ -40,6 +41,14 @@ def normal_base_url(url: str, *, key: bool = False) -> str:
 def is_loopback(url: str) -> bool:
     """Whether a URL leads back to this machine, so that no proxy must see it."""
     return _is_this_machine(_split(url)[1])
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment names for a URL, its password included; None for this machine's own."""
+    parts = urlsplit(url)
+    if is_loopback(url) or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _split(url: str) -> tuple[SplitResult, str]:

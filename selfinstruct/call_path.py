@@ -22,7 +22,8 @@ from selfinstruct.admission.turns import Turns
 from selfinstruct.admission.window import Window
 from selfinstruct.config import Settings
 from selfinstruct.errors import ConfigProblem, Interrupted, LimitReached
-from selfinstruct.ledger import Ledger, Spending
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import Spending
 from selfinstruct.models.admitted import Admitted
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
@@ -69,9 +70,8 @@ def price_finder(base_url: str, settings: Settings) -> Callable[[str], Price | N
 
 def tariff_of(opened: Opened, settings: Settings) -> Tariff:
     """What calls to a backend may come to; a bound is required where a cap rests on it."""
-    caps = caps_of(settings)
-    required = caps.cost is not None or caps.tokens is not None
-    return Tariff(price_finder(opened.endpoint.identity, settings), required=required)
+    price_of = price_finder(opened.endpoint.identity, settings)
+    return Tariff(price_of, required=caps_of(settings).rest_on_bounds)
 
 
 def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable[[Completion], None]) -> CallPath:

@@ -10,6 +10,7 @@ import difflib
 import importlib.util
 import os
 import platform
+import resource
 import shutil
 import ssl
 import statistics
@@ -20,10 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from selfinstruct import __version__, call_path, run_folder
-from selfinstruct.base_url import is_loopback
+from selfinstruct.base_url import proxy_of
 from selfinstruct.config import ModelRecipe, Settings
 from selfinstruct.errors import (
     AccessDenied,
@@ -37,7 +37,7 @@ from selfinstruct.errors import (
 from selfinstruct.models import opening
 from selfinstruct.models.listing import list_models
 from selfinstruct.models.opening import Opened
-from selfinstruct.money import PRICE_HINT, Price, show_money
+from selfinstruct.money import PRICE_HINT, Price, show_money, show_price
 from selfinstruct.schema import Completion, Draw, Message, Request, Sampling
 
 State = Literal["ok", "warn", "fail"]
@@ -219,10 +219,6 @@ def _disk(where: Path) -> Finding:
 def _open_files(subject: Subject) -> Finding:
     default = opening.API_CONCURRENCY if subject.is_api else opening.EMBEDDED_CONCURRENCY
     needed = (subject.settings.concurrency or default) + _FILES_BESIDE
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return _ok("open files", "no limit that we know of")
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if limit == resource.RLIM_INFINITY or limit >= needed:
         return _ok("open files", f"{'no limit' if limit == resource.RLIM_INFINITY else limit}, {needed} needed")
@@ -258,12 +254,11 @@ def _described(subject: Subject) -> str:
 
 
 def _proxy(url: str) -> Finding:
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
-    if is_loopback(url) or not proxy or proxy_bypass(parts.netloc):
+    proxy = proxy_of(url)
+    if proxy is None:
         return _ok("proxy", "none in use")
     at = urlsplit(proxy)
-    return _ok("proxy", f"{at.hostname}:{at.port or ''} ({parts.scheme.upper()}_PROXY)")  # never its password
+    return _ok("proxy", f"{at.hostname}:{at.port or ''} ({urlsplit(url).scheme.upper()}_PROXY)")  # never its password
 
 
 def _certificates(url: str, environment: Mapping[str, str]) -> Finding:
@@ -306,9 +301,7 @@ def _price(subject: Subject) -> Finding:
     except ConfigProblem as error:
         return _failed("price", error, PRICE_HINT)
     if price is not None:
-        each = [show_money(pico * 10**6, price.currency) for pico in (price.input, price.output)]
-        read = ", ".join(text for text in (price.source, price.date) if text)
-        return _ok("price", f"{each[0]} in, {each[1]} out per million tokens ({read})")
+        return _ok("price", show_price(price))
     if not subject.is_api:
         return _ok("price", f"nothing is billed by --api {recipe.api}")
     return Finding("price", "warn", f"unknown for {recipe.name}; costs are not counted", PRICE_HINT)

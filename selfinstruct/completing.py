@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import __version__, batch_file, call_path, identity, results, run_folder, wire
+from selfinstruct import __version__, batch_file, call_path, identity, results, run_folder
 from selfinstruct.admission.budget import Budget
+from selfinstruct.batch import STAGE, Batch, Requests, lines, waiting
 from selfinstruct.batch_file import Checked, RequestLine
 from selfinstruct.call_path import CallPath
-from selfinstruct.config import ModelRecipe, Settings
 from selfinstruct.errors import (
     BadData,
     ConfigProblem,
@@ -31,60 +30,13 @@ from selfinstruct.errors import (
     Withdrawn,
 )
 from selfinstruct.identity import StageIdentity
-from selfinstruct.ledger import Call, Ledger, LedgerReader, Spending
-from selfinstruct.models.opening import Opened
-from selfinstruct.results import ANSWERS, ERRORS, ResultFile, Written
-from selfinstruct.runner import REFUSALS
-from selfinstruct.schema import Completion, Draw, Noun, Request
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import LedgerReader, Spending
+from selfinstruct.schema import Completion
 from selfinstruct.store_files import pretty, write_whole
-
-STAGE = "complete"
-"""The stage that requests of a file belong to: its folder, and the first part of their draws."""
-
-DEFAULT_MAX_TOKENS = 1024
-"""What a body without a token limit is given where a cap has to count on one; `Sampling`'s own default."""
 
 GIVE_UP_AFTER = 20
 """So many requests refused and none answered mean a wrong model, parameter or address, not so many bad requests."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A file of requests, where its results go, and who answers."""
-
-    requests: Path
-    out: Path
-    recipe: ModelRecipe
-    max_tokens: int | None
-    settings: Settings
-    opened: Opened
-
-    def limit(self) -> int | None:
-        """The token limit for bodies that set none: the user's, or ours where a cap has to count on one."""
-        if self.max_tokens is None and call_path.caps_of(self.settings).any:
-            return DEFAULT_MAX_TOKENS
-        return self.max_tokens
-
-    def request(self, line: RequestLine) -> Request:
-        """A line as the request to send; its number is its draw."""
-        return self._request(line, self.limit())
-
-    def keys(self, line: RequestLine) -> Iterator[str]:
-        """The key of a line's call; then that of the call an earlier start, with or without a cap, has made of it."""
-        yield wire.call_key(self.opened.endpoint, self.request(line))
-        if self.max_tokens is None:
-            other = None if self.limit() else DEFAULT_MAX_TOKENS
-            yield wire.call_key(self.opened.endpoint, self._request(line, other))
-
-    def _request(self, line: RequestLine, limit: int | None) -> Request:
-        body = batch_file.sealed_body(
-            line,
-            model=self.recipe.name or None,
-            extra_body=self.recipe.extra_body,
-            max_tokens=limit,
-            token_field=self.recipe.token_field,
-        )
-        return Request(draw=draw_of(line.number), path=line.url, body=body)
 
 
 @dataclass
@@ -116,22 +68,6 @@ Seen = tuple[Account, Callable[[], None]]
 """The account to keep, and whom to tell that it changed."""
 
 
-class Requests(Noun):
-    """``requests.json``: the file as it was checked last, so that a resumed start need not read it twice.
-
-    ``edited`` is set for good once recorded calls may no longer be those of the lines, since lines came back changed or
-    settings were mended: then each line's call is looked up by what stands in it, not by its number alone.
-    ``bounded`` is set once each line was seen to have an upper bound, which a cap rests on.
-    """
-
-    path: str
-    requests: int
-    size: int
-    sha256: str
-    edited: bool = False
-    bounded: bool = False
-
-
 def run(batch: Batch, account: Account, watch: Callable[[], None]) -> None:
     """Send what has no answer yet, then write the results. Raises what stopped it; the results are true either way."""
     started = time.monotonic()
@@ -152,13 +88,8 @@ def run(batch: Batch, account: Account, watch: Callable[[], None]) -> None:
     if unusable > batch.settings.max_unusable * account.total:
         raise UnusableAnswers(
             f"done, but {unusable} of {account.total} requests have no answer and will get none"
-            f" (--max-unusable is {batch.settings.max_unusable:.0%}); {batch.out}/{ERRORS} says why"
+            f" (--max-unusable is {batch.settings.max_unusable:.0%}); {batch.out}/{results.ERRORS} says why"
         )
-
-
-def draw_of(number: int) -> Draw:
-    """The draw of a request: its number in the file, from 0."""
-    return Draw(stage=STAGE, round=0, slot=number)
 
 
 # --- before anything is sent ----------------------------------------------------------------------------------------
@@ -193,7 +124,7 @@ def _check_bounds(batch: Batch) -> bool:
     tariff = call_path.tariff_of(batch.opened, batch.settings)
     if not tariff.required:
         return False
-    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
+    for line in lines(batch):
         body = batch.request(line).body or b""
         try:
             bound = tariff.bound(body)
@@ -263,49 +194,15 @@ async def _run(batch: Batch, requests: Requests, ledger: Ledger, seen: Seen) -> 
         account.stopping = True
         watch()
 
-    workers = _Workers(batch, path, _waiting(batch, requests, ledger.rows, account), seen)
+    def passed() -> None:
+        account.done += 1
+
+    workers = _Workers(batch, path, waiting(batch, ledger.rows, requests, passed), seen)
     with call_path.stopping(path.gate, batch.settings.deadline, noticed):
         try:
             await workers.run()
         finally:
             await path.model.aclose()
-
-
-def _waiting(batch: Batch, requests: Requests, rows: LedgerReader, account: Account) -> Iterator[RequestLine]:
-    """The lines that have no answer yet, in order; those that have one are counted into the account."""
-    recorded = _Recorded(rows)
-    model = batch.recipe.name or None
-
-    def answered(number: int) -> bool:
-        known = bool(recorded.keys(number))
-        account.done += known
-        return known
-
-    if not requests.edited:
-        yield from batch_file.read_lines(batch.requests, model=model, skip=answered, size=requests.size)
-        return
-    for line in batch_file.read_lines(batch.requests, model=model, size=requests.size):
-        if recorded.keys(line.number).isdisjoint(batch.keys(line)):
-            yield line
-        else:
-            account.done += 1
-
-
-class _Recorded:
-    """The answered calls of a ledger, asked for by ascending number."""
-
-    def __init__(self, rows: LedgerReader) -> None:
-        self._rows = rows.answered(STAGE)
-        self._next = next(self._rows, None)
-
-    def keys(self, number: int) -> set[str]:
-        """The keys under which a request has an answer or a verdict."""
-        found: set[str] = set()
-        while self._next is not None and self._next[0].slot <= number:
-            if self._next[0].slot == number:
-                found.add(self._next[1])
-            self._next = next(self._rows, None)
-        return found
 
 
 class _Workers:
@@ -390,62 +287,9 @@ class _Workers:
 
 def _settle_results(batch: Batch, requests: Requests, rows: LedgerReader, account: Account) -> None:
     """Write the results, unless they are there as they were written last, and nothing is new since."""
-    path = batch.out / STAGE / "results.json"
-    last = results.read(path)
+    written = results.read(batch.out / STAGE)
     # Verdicts by hand are no new calls; they show in how many are done.
     new = account.new_calls or account.new_failures
-    if last is not None and not new and last.holds(batch.out, requests.sha256, account.done):
-        account.answered, account.failed, account.skipped = last.answered, last.failed, last.skipped
-        return
-    files = write_results(batch, rows, account, size=requests.size)
-    counts = {name: getattr(account, name) for name in ("answered", "failed", "skipped")}
-    results.write(path, Written(requests=requests.sha256, **counts, files=files))
-
-
-def write_results(
-    batch: Batch, rows: LedgerReader, account: Account, *, size: int | None = None
-) -> dict[str, results.Mark]:
-    """Derive ``results.jsonl`` and ``errors.jsonl`` from the requests and the ledger, and count them.
-
-    ``size`` is how many bytes of requests were checked: somebody may add lines while the run goes on. Returns the mark
-    of each file; without errors there is no file of them.
-    """
-    answers, errors = ResultFile(batch.out / ANSWERS), ResultFile(batch.out / ERRORS)
-    account.answered = account.failed = account.skipped = 0
-    with closing(call for call in rows.calls(STAGE)) as recorded:  # closed before the ledger is, come what may
-        calls = _Calls(recorded)
-        for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None, size=size):
-            call = calls.of(line, batch)
-            if call is None:
-                continue
-            if call.state == "settled":
-                account.answered += 1
-                answers.add(batch_file.result_line(line.custom_id, call.key, call.answer))
-            else:
-                account.failed += 1
-                account.skipped += call.state == "skipped"
-                code, why = REFUSALS[call.state], call.answer.decode()
-                errors.add(batch_file.error_line(line.custom_id, call.key, code, why, call.status))
-    files = {ANSWERS: answers.publish()}
-    if account.failed:
-        files[ERRORS] = errors.publish()
-    else:
-        errors.discard()
-    return files
-
-
-class _Calls:
-    """The recorded calls, asked for by the lines of the file in their order."""
-
-    def __init__(self, rows: Iterator[Call]) -> None:
-        self._rows = rows
-        self._next = next(self._rows, None)
-
-    def of(self, line: RequestLine, batch: Batch) -> Call | None:
-        """The answered call of a line, as the line stands now."""
-        found: dict[str, Call] = {}
-        while self._next is not None and self._next.draw.slot <= line.number:
-            if self._next.draw.slot == line.number and self._next.state != "open":
-                found[self._next.key] = self._next
-            self._next = next(self._rows, None)
-        return next((found[key] for key in batch.keys(line) if key in found), None) if found else None
+    if written is None or new or not written.holds(batch.out, requests.sha256, account.done):
+        written = results.derive(batch, rows, requests)
+    account.answered, account.failed, account.skipped = written.answered, written.failed, written.skipped

@@ -31,6 +31,9 @@ from typing import Literal
 Verdict = Literal["refused", "unusable", "skipped"]
 """Why a call will never be answered: the server refuses it, its answers were no completions, a person said so."""
 
+REFUSALS: dict[str, str] = {"refused": "request_refused", "unusable": "unusable_response", "skipped": "skipped"}
+"""The reject reasons of calls that will never be answered, by verdict."""
+
 
 class SelfinstructError(Exception):
     """One clear line for the user: what, where, and what to do."""

@@ -10,8 +10,7 @@ file of requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -19,109 +18,21 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from selfinstruct import batch_file, call_path, completing, identity, money, wire
-from selfinstruct.admission.budget import Budget, Caps, Totals
-from selfinstruct.batch_file import RequestLine
-from selfinstruct.completing import Batch
+from selfinstruct import batch_file, call_path, identity, wire
+from selfinstruct.batch import STAGE, Batch, waiting
 from selfinstruct.config import ModelRecipe, Settings
-from selfinstruct.errors import BadData
+from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
 from selfinstruct.launch import Plan
-from selfinstruct.ledger import LedgerReader, Spending
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.methods import Link
 from selfinstruct.models import opening
 from selfinstruct.models.opening import Opened
-from selfinstruct.money import Bound, Price, TokenBound
+from selfinstruct.money import Price
 from selfinstruct.protocols import Job
 from selfinstruct.schema import Provenance, Record, Request, SeedTask
 from selfinstruct.store import Manifest, read_manifest
 
-SECONDS_TO_BEGIN, TOKENS_A_SECOND = 0.5, 50
-"""How fast a model answers where only the concurrency is told: rules of thumb for hosted chat models."""
-
-_ROW_BYTES = 450  # of an answered call in the ledger beside body and text: key, digest, indexes, JSON around it
-_BYTES_A_TOKEN = 4
-_COPIES = 2  # an answer stands in the ledger, and once more in the results
 _SAMPLE = 24  # seed tasks that stand for the instructions a later stage will be asked about
-
-
-class Use(NamedTuple):
-    """What a number of calls come to: ``cost`` in pico-units, ``disk`` in bytes."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: int = 0
-    disk: int = 0
-
-    def plus(self, other: Use) -> Use:
-        """Both together."""
-        return Use(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cost + other.cost,
-            self.disk + other.disk,
-        )
-
-    def scaled(self, calls: int) -> Use:
-        """So many calls of the same kind."""
-        return Use(*(-(-value * calls // self.calls) for value in self)) if self.calls else Use()
-
-
-class Estimate(NamedTuple):
-    """The same calls, reckoned three times."""
-
-    low: Use = Use()
-    likely: Use = Use()
-    high: Use = Use()
-
-    def plus(self, other: Estimate) -> Estimate:
-        """Both together."""
-        return Estimate(self.low.plus(other.low), self.likely.plus(other.likely), self.high.plus(other.high))
-
-
-@dataclass
-class Forecast:
-    """What is still to do. ``wanted`` counts what the user asked for and does not have yet, in ``unit``.
-
-    ``used`` is what the run's ledger counts already, ``recorded`` its answered calls by stage. ``reach`` is how many
-    of the wanted the caps allow at the low, the likely and the high reckoning; None without caps. ``unpriced`` calls
-    are of models without a known price, and missing from the costs.
-    """
-
-    unit: str
-    wanted: int
-    stages: dict[str, Estimate]
-    prices: dict[str, Price | None]
-    caps: Caps
-    settings: Settings
-    used: Totals = field(default_factory=Totals)
-    recorded: dict[str, int] = field(default_factory=dict)
-    reach: tuple[int, int, int] | None = None
-    unpriced: int = 0
-    assumptions: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def total(self) -> Estimate:
-        """All stages together."""
-        total = Estimate()
-        for estimate in self.stages.values():
-            total = total.plus(estimate)
-        return total
-
-    @property
-    def currency(self) -> str:
-        """The currency of all costs."""
-        return next((price.currency for price in self.prices.values() if price), "usd")
-
-    @property
-    def seconds(self) -> tuple[float, ...] | None:
-        """How long it takes at the limits the user has told; None where none is told."""
-        settings = self.settings
-        if not (settings.rpm or settings.tpm or settings.concurrency):
-            return None
-        return tuple(_seconds(use, settings) for use in self.total)
 
 
 def unopened(recipe: ModelRecipe, settings: Settings) -> Opened:
@@ -157,12 +68,12 @@ def of_batch(batch: Batch) -> Forecast:
 def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
     caps = call_path.caps_of(batch.settings)
     price_of = call_path.price_finder(batch.opened.endpoint.identity, batch.settings)
-    measure = _Measure(capped=caps.any)
+    measure = Measure(capped=caps.rest_on_bounds)
     forecast = Forecast("requests", 0, {}, {}, caps, batch.settings)
     if rows is not None:
-        _count_recorded(forecast, rows.spending())
-    total, reach = Estimate(), _Reach(caps, forecast.used)
-    for line in _waiting(batch, rows):
+        forecast.count_recorded(rows.spending())
+    total, reach = Estimate(), Reach(caps, forecast.used)
+    for line in waiting(_as_recorded(batch), rows):
         sent = batch.request(line).body or b""
         body = orjson.loads(sent)
         model = str(body.get("model", ""))
@@ -174,30 +85,15 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
         reach.add(estimate, price)
         forecast.wanted += 1
         forecast.unpriced += price is None
-    forecast.stages[completing.STAGE] = total
+    forecast.stages[STAGE] = total
     forecast.reach = reach.calls if caps.any else None
-    forecast.assumptions += [*measure.assumptions(), *_common_assumptions(batch.settings)]
+    forecast.assumptions += [*measure.assumptions(), *common_assumptions(batch.settings)]
     return forecast
-
-
-def _waiting(batch: Batch, rows: LedgerReader | None) -> Iterator[RequestLine]:
-    """The requests without an answer, as they stand in the file now."""
-    batch = _as_recorded(batch)
-    answered = iter(rows.answered(completing.STAGE)) if rows is not None else iter(())
-    ahead = next(answered, None)
-    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
-        keys = set()
-        while ahead is not None and ahead[0].slot <= line.number:
-            if ahead[0].slot == line.number:
-                keys.add(ahead[1])
-            ahead = next(answered, None)
-        if not keys or keys.isdisjoint(batch.keys(line)):
-            yield line
 
 
 def _as_recorded(batch: Batch) -> Batch:
     """The batch with the endpoint identity its calls are recorded under: weights need not be opened to find them."""
-    started = identity.read(batch.out / completing.STAGE)
+    started = identity.read(batch.out / STAGE)
     known = started.identity.get("model", {}).get("identity") if started else None
     if known is None:
         return batch
@@ -244,13 +140,13 @@ def of_run(plan: Plan, target: int) -> Forecast:
     forecast = Forecast("instructions", max(0, target - accepted), {}, {endpoint.model: price}, caps, settings)
     rows = _ledger(plan.path)
     if rows is not None:
-        _count_recorded(forecast, rows.spending())
+        forecast.count_recorded(rows.spending())
         rows.close()
     finished = _finished(manifests, target)
     if finished:
         forecast.wanted = 0
         forecast.notes.append("this run is done: nothing would be sent")
-    measure = _Measure(capped=caps.any)
+    measure = Measure(capped=caps.rest_on_bounds)
     calls = {} if finished else _calls(plan, manifests[0], forecast)
     for link in plan.links:
         sample = [_call(plan, link, job, measure, price) for job in _jobs(plan, link)]
@@ -261,7 +157,7 @@ def of_run(plan: Plan, target: int) -> Forecast:
         forecast.stages[link.stage.name] = Estimate(*(u.scaled(n) for u, n in zip(summed, wanted, strict=True)))
     forecast.unpriced = 0 if price else forecast.total.likely.calls
     forecast.reach = _share(forecast) if caps.any else None
-    forecast.assumptions += [_GUESSED, *measure.assumptions(), *_common_assumptions(settings)]
+    forecast.assumptions += [_GUESSED, *measure.assumptions(), *common_assumptions(settings)]
     return forecast
 
 
@@ -312,7 +208,7 @@ def _as_record(kind: type[Record], seed: SeedTask, lang: str) -> Record:
     return kind.model_validate({name: value for name, value in known.items() if name in kind.model_fields})
 
 
-def _call(plan: Plan, link: Link, job: Job, measure: _Measure, price: Price | None) -> Estimate:
+def _call(plan: Plan, link: Link, job: Job, measure: Measure, price: Price | None) -> Estimate:
     request: Request = link.stage.prompt(job)  # type: ignore[attr-defined]
     body = wire.body(plan.opened.endpoint, request)
     return measure.call(body, price, len(wire.canonical(body)), f"stage {link.stage.name}")
@@ -330,115 +226,9 @@ def _share(forecast: Forecast) -> tuple[int, int, int]:
     return reach[0], reach[1], reach[2]
 
 
-# --- one call -------------------------------------------------------------------------------------------------------
-
-
-class _Measure:
-    """Reckons calls, and remembers what it had to assume."""
-
-    def __init__(self, *, capped: bool) -> None:
-        self._capped = capped
-        self._unlimited = self._unknown = 0
-
-    def call(self, body: Mapping[str, Any], price: Price | None, size: int, where: str) -> Estimate:
-        """A call with this body of ``size`` bytes. Raises `BadData`, naming ``where``, if a cap needs a bound."""
-        try:
-            tokens = _tokens(body)
-        except BadData as problem:
-            if self._capped:
-                raise BadData(f"{where}: {problem}") from problem
-            tokens = self._without_bound(body)
-        return Estimate(*(_use(each, price, size) for each in tokens))
-
-    def assumptions(self) -> list[str]:
-        """What the estimate rests on, for people."""
-        lines = []
-        if self._unlimited:
-            limit = completing.DEFAULT_MAX_TOKENS
-            lines.append(f"{self._unlimited} requests set no token limit: reckoned with {limit}, as a cap would send")
-        if self._unknown:
-            lines.append(f"{self._unknown} requests cannot be measured beforehand: their tokens are not counted")
-        return lines
-
-    def _without_bound(self, body: Mapping[str, Any]) -> tuple[TokenBound, ...]:
-        try:
-            tokens = _tokens({**body, "max_tokens": completing.DEFAULT_MAX_TOKENS})
-        except BadData:
-            self._unknown += 1
-            return (TokenBound(0, 0),) * 3
-        self._unlimited += 1
-        return tokens
-
-
-def _tokens(body: Mapping[str, Any]) -> tuple[TokenBound, ...]:
-    """Low, likely, high. For low: tokenizers save up to a quarter, and short answers are an eighth of likely ones."""
-    likely = money.likely_of(body)
-    return TokenBound(likely.prompt * 3 // 4, likely.completion // 8), likely, money.bound_of(body)
-
-
-def _use(tokens: TokenBound, price: Price | None, size: int) -> Use:
-    disk = size + _ROW_BYTES + _COPIES * _BYTES_A_TOKEN * tokens.completion
-    return Use(1, tokens.prompt, tokens.completion, price.cost(*tokens) if price else 0, disk)
-
-
-class _Reach:
-    """How many calls the caps let through, one after the other, at each of the three reckonings."""
-
-    def __init__(self, caps: Caps, used: Totals) -> None:
-        self._capped = caps.any
-        self._budgets = [Budget(caps, used) for _ in range(3)]
-        self._open = [True] * 3
-        self._calls = [0] * 3
-
-    @property
-    def calls(self) -> tuple[int, int, int]:
-        """At the low, the likely and the high reckoning."""
-        return self._calls[0], self._calls[1], self._calls[2]
-
-    def add(self, estimate: Estimate, price: Price | None) -> None:
-        """The next call; as in a run, it leaves only if its upper bound still fits."""
-        if not self._capped or not any(self._open):
-            return
-        bound = Bound(TokenBound(estimate.high.prompt_tokens, estimate.high.completion_tokens), price)
-        for number, (budget, use) in enumerate(zip(self._budgets, estimate, strict=True)):
-            self._open[number] = self._open[number] and budget.fits(bound)
-            if self._open[number]:
-                self._calls[number] += 1
-                budget.spent = budget.spent.plus(Totals(1, use.prompt_tokens + use.completion_tokens, use.cost))
-
-
 # --- a run that was started before ----------------------------------------------------------------------------------
 
 
 def _ledger(path: Path) -> LedgerReader | None:
     file = path / "ledger.sqlite3"
     return LedgerReader(file) if file.exists() else None
-
-
-def _count_recorded(forecast: Forecast, spending: Sequence[Spending]) -> None:
-    for row in spending:
-        if row.state in ("settled", "refused"):
-            forecast.recorded[row.stage] = forecast.recorded.get(row.stage, 0) + row.attempts
-    forecast.used = call_path.spent_so_far(spending)
-
-
-def _seconds(use: Use, settings: Settings) -> float:
-    seconds = [0.0]
-    if settings.rpm:
-        seconds.append(60 * use.calls / settings.rpm)
-    if settings.tpm:
-        seconds.append(60 * (use.prompt_tokens + use.completion_tokens) / settings.tpm)
-    if settings.concurrency:
-        each = use.calls * SECONDS_TO_BEGIN + use.completion_tokens / TOKENS_A_SECOND
-        seconds.append(each / settings.concurrency)
-    return max(seconds)
-
-
-def _common_assumptions(settings: Settings) -> list[str]:
-    lines = [
-        "low and likely: about 4 bytes a token, answers about half as long as they may be, at most 400 tokens; high:"
-        " each byte a token, each answer as long as it may be; without repeated attempts"
-    ]
-    if settings.concurrency:
-        lines.append(f"a model that writes {TOKENS_A_SECOND} tokens a second after {SECONDS_TO_BEGIN} s")
-    return lines

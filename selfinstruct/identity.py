@@ -192,7 +192,10 @@ def _unsealed(data: bytes) -> Any:
 def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
     """Raise `IdentityChanged` with every difference, one a line, when the run was started with other settings."""
     old, new = _flat(before.identity), _flat(now.identity)
-    lines = [f"  {key}: {old.get(key)!r} -> {new.get(key)!r}" for key in {**old, **new} if old.get(key) != new.get(key)]
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    # An empty table that was filled is told by what it was filled with.
+    filled = {key for key in changed if {} in (old.get(key), new.get(key)) and _has_below(key, changed)}
+    lines = [f"  {key}: {old.get(key)!r} -> {new.get(key)!r}" for key in changed if key not in filled]
     if not lines:
         return
     for name in sorted(now.prompts.keys() & before.prompts.keys()):
@@ -203,6 +206,10 @@ def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
         " undo the change, or give the new settings a run of their own (--run NAME, or another --out)\n"
         + "\n".join(lines)
     )
+
+
+def _has_below(table: str, keys: list[str]) -> bool:
+    return any(key.startswith(f"{table}.") for key in keys)
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

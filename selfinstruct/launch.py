@@ -12,7 +12,8 @@ from selfinstruct import __version__, call_path, identity, resources, run_folder
 from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Recipe, Settings
 from selfinstruct.errors import LimitReached, UnusableAnswers
-from selfinstruct.ledger import Ledger, Spending
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import Spending
 from selfinstruct.methods import METHODS, Link, Parts
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded

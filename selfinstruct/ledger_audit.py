@@ -77,9 +77,7 @@ class LedgerAudit:
             self._db.execute("BEGIN")
             version = ledger_file.version_of(self._db)  # the first read: from here on, nothing changes
             self.readable = self._is_current(version)
-        except sqlite3.Error as error:
-            self._damaged(f"cannot be read: {error}", _FROM_A_COPY)
-        except (DamagedRun, OutputFailed) as error:
+        except (sqlite3.Error, DamagedRun, OutputFailed) as error:
             self._damaged(f"cannot be read: {error}", _FROM_A_COPY)
         return self
 

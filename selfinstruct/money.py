@@ -49,9 +49,14 @@ class Amount:
     currency: str
     pico: int
 
+    @property
+    def units(self) -> str:
+        """Whole units of the currency, to the last digit: ``20``, ``0.125``."""
+        return f"{Decimal(self.pico).scaleb(-12):f}".rstrip("0").rstrip(".")
+
     def __str__(self) -> str:
         """As a user types it: ``20 usd``."""
-        return f"{f'{Decimal(self.pico).scaleb(-12):f}'.rstrip('0').rstrip('.')} {self.currency}"
+        return f"{self.units} {self.currency}"
 
 
 def pico_per_token(per_million: Decimal) -> int:
@@ -102,6 +107,13 @@ def show_money(pico: int, currency: str) -> str:
     digits = f"{whole}.{decimals.rstrip('0'):0<2}" if pico else "0"
     symbol = _SYMBOL_OF.get(currency)
     return f"{symbol}{digits}" if symbol else f"{digits} {currency}"
+
+
+def show_price(price: Price) -> str:
+    """A price for people: ``$0.50 in, $1.50 out per million tokens (where it was read, when)``."""
+    into, out = (show_money(pico * 10**6, price.currency) for pico in (price.input, price.output))
+    read = ", ".join(text for text in (price.source, price.date) if text)
+    return f"{into} in, {out} out per million tokens ({read})"
 
 
 def parse_duration(text: str, option: str = "--deadline") -> float:

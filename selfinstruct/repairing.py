@@ -15,13 +15,14 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import batch_file, completing, config, identity, launch, results, run_folder, verifying, wire
+from selfinstruct import batch_file, config, identity, launch, results, run_folder, verifying, wire
 from selfinstruct.admission.gate import Gate
-from selfinstruct.completing import STAGE as COMPLETE
-from selfinstruct.completing import Batch
+from selfinstruct.batch import STAGE as COMPLETE
+from selfinstruct.batch import Batch, draw_of
 from selfinstruct.errors import BadData, DamagedRun, OutputFailed, Withdrawn
-from selfinstruct.ledger import Ledger, LedgerReader
+from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_audit import LEDGER, calls_of, calls_with
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models.opening import Opened
 from selfinstruct.results import ANSWERS, ERRORS, Written
 from selfinstruct.runner import Runner, StageRun
@@ -179,13 +180,9 @@ def _replace(folder: Path, derived: Path, manifest: Manifest, done: Rebuilt) -> 
 
 def _rebuild_results(path: Path, rows: LedgerReader) -> Rebuilt:
     batch, requests = verifying.recorded_batch(path, rows), verifying.recorded_requests(path)
-    marks = path / COMPLETE / "results.json"
-    _keep_results(batch, rows, requests.sha256, results.read(marks))
+    _keep_results(batch, rows, requests.sha256, results.read(path / COMPLETE))
     before = {name: _digest(path / name) for name in (ANSWERS, ERRORS)}
-    account = completing.Account(path)
-    files = completing.write_results(batch, rows, account)
-    counts = {name: getattr(account, name) for name in ("answered", "failed", "skipped")}
-    results.write(marks, Written(requests=requests.sha256, **counts, files=files))
+    results.derive(batch, rows, requests)
     done = Rebuilt()
     for name in before:
         after = _digest(path / name)
@@ -279,5 +276,5 @@ def _by_custom_id(path: Path, name: str) -> list[tuple[str, Draw, str]]:
         if line is None:
             return []
         keys = dict.fromkeys(batch.keys(line))
-        calls = (rows.find(completing.draw_of(line.number), key) for key in keys)
+        calls = (rows.find(draw_of(line.number), key) for key in keys)
         return [(call.key, call.draw, call.state) for call in calls if call]

@@ -1,19 +1,26 @@
-"""The files of results of `complete`: they appear whole, are private, and are known again by their bytes."""
+"""The results of a batch: derived from its requests and the ledger; they appear whole, and are private.
+
+What they were derived from last is written down with the marks of the files, so nothing is derived twice.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfinstruct import __version__
-from selfinstruct.errors import OutputFailed
+from selfinstruct import __version__, batch_file
+from selfinstruct.batch import STAGE, Batch, Requests, answered
+from selfinstruct.batch_file import RequestLine
+from selfinstruct.errors import REFUSALS, OutputFailed
+from selfinstruct.ledger_reader import Call, LedgerReader
 from selfinstruct.schema import Noun
 from selfinstruct.store_files import Spool, pretty, write_whole
 
-ANSWERS, ERRORS = "results.jsonl", "errors.jsonl"
+ANSWERS, ERRORS, MARKS = "results.jsonl", "errors.jsonl", "results.json"
 
 _BUFFER = 2**20
 """Bytes of lines that are written at once."""
@@ -47,17 +54,49 @@ class Written(Noun):
         return all(_mark(folder / name) == self.files.get(name) for name in (ANSWERS, ERRORS))
 
 
-def read(path: Path) -> Written | None:
-    """What was written down when the results were; None where that cannot be read."""
+def read(folder: Path) -> Written | None:
+    """What was written down in a stage's folder when the results were; None where that cannot be read."""
     try:
-        return Written.model_validate_json(path.read_bytes())
+        return Written.model_validate_json((folder / MARKS).read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def write(path: Path, written: Written) -> None:
-    """Write it down. Raises `OutputFailed`."""
-    write_whole(path, pretty(written.model_dump()))
+def line_of(line: RequestLine, call: Call) -> tuple[bool, bytes]:
+    """The line of an answered request, and whether it is a result, and no error."""
+    if call.state == "settled":
+        return True, batch_file.result_line(line.custom_id, call.key, call.answer)
+    code, why = REFUSALS[call.state], call.answer.decode()
+    return False, batch_file.error_line(line.custom_id, call.key, code, why, call.status)
+
+
+def derive(batch: Batch, rows: LedgerReader, requests: Requests) -> Written:
+    """Write ``results.jsonl`` and ``errors.jsonl`` from the requests and the ledger, then their marks.
+
+    Only the bytes that were checked are read: somebody may add lines while the run goes on. Without errors there is no
+    file of them. Raises `OutputFailed`, or `DamagedRun` for a damaged answer.
+    """
+    answers, errors = ResultFile(batch.out / ANSWERS), ResultFile(batch.out / ERRORS)
+    counts: Counter[str] = Counter()
+    for line, call in answered(batch, rows, requests.size):
+        is_result, row = line_of(line, call)
+        (answers if is_result else errors).add(row)
+        counts[call.state] += 1
+    failed = counts.total() - counts["settled"]
+    files = {ANSWERS: answers.publish()}
+    if failed:
+        files[ERRORS] = errors.publish()
+    else:
+        errors.discard()
+    written = Written(
+        requests=requests.sha256,
+        answered=counts["settled"],
+        failed=failed,
+        skipped=counts["skipped"],
+        files=files,
+    )
+    write_whole(batch.out / STAGE / MARKS, pretty(written.model_dump()))
+    return written
 
 
 class ResultFile:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from selfinstruct.admission.gate import Gate
-from selfinstruct.errors import ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
+from selfinstruct.errors import REFUSALS, ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
 from selfinstruct.protocols import Filter, Job, Model, Stage
 from selfinstruct.schema import Provenance, Record, Reject
 from selfinstruct.store import WINDOW, StageStore
@@ -32,9 +32,6 @@ GIVE_UP_AFTER = 20
 
 _BACKLOG = 16
 """Rounds the first stage may be ahead of the last one: bounds the memory of a chain with a slow end."""
-
-REFUSALS = {"refused": "request_refused", "unusable": "unusable_response", "skipped": "skipped"}
-"""The reject reasons of calls that will never be answered, by who said so."""
 
 Outcome = list[Record | Reject]
 

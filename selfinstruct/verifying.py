@@ -13,17 +13,16 @@ from itertools import zip_longest
 from pathlib import Path
 
 from selfinstruct import batch_file, config, identity, results, run_folder
-from selfinstruct.completing import STAGE as COMPLETE
-from selfinstruct.completing import Batch, Requests, draw_of
+from selfinstruct.batch import STAGE as COMPLETE
+from selfinstruct.batch import Batch, Requests, answered
 from selfinstruct.errors import BadData, DamagedRun
 from selfinstruct.findings import Report
 from selfinstruct.identity import StageIdentity
-from selfinstruct.ledger import LedgerReader
 from selfinstruct.ledger_audit import LEDGER, LedgerAudit
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.replay import ReplayModel
 from selfinstruct.results import ANSWERS, ERRORS, Mark
-from selfinstruct.runner import REFUSALS
 from selfinstruct.schema import Endpoint
 from selfinstruct.shard_audit import TEMPORARY_FILE, StageAudit
 
@@ -139,16 +138,7 @@ def recorded_batch(path: Path, rows: LedgerReader) -> Batch:
 
 def result_lines(batch: Batch, rows: LedgerReader) -> Iterator[tuple[bool, bytes]]:
     """Whether it belongs into results.jsonl, and the line, for each request that has an answer or a verdict."""
-    for line in batch_file.read_lines(batch.requests, model=batch.recipe.name or None):
-        calls = (rows.find(draw_of(line.number), key) for key in batch.keys(line))
-        call = next((call for call in calls if call is not None and call.state != "open"), None)
-        if call is None:
-            continue
-        if call.state == "settled":
-            yield True, batch_file.result_line(line.custom_id, call.key, call.answer)
-        else:
-            said = call.answer.decode()
-            yield False, batch_file.error_line(line.custom_id, call.key, REFUSALS[call.state], said, call.status)
+    return (results.line_of(line, call) for line, call in answered(batch, rows))
 
 
 def _has_bytes(file: Path, size: int, sha256: str) -> bool:
@@ -180,8 +170,8 @@ def _compare_results(batch: Batch, rows: LedgerReader, report: Report) -> None:
     Results are written when a start ends, and their marks after them. So where a start was cut off, a file is as its
     mark says although the ledger has more by now, or there is neither.
     """
-    marks = batch.out / COMPLETE / "results.json"
-    written = results.read(marks)
+    marks = batch.out / COMPLETE / results.MARKS
+    written = results.read(marks.parent)
     for name, of_results in ((ANSWERS, True), (ERRORS, False)):
         file = batch.out / name
         expected = (line for is_result, line in result_lines(batch, rows) if is_result is of_results)

@@ -49,7 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pricing": {"errors", "money", "resources"},
     "config": {"errors", "money", "resources", "schema"},
     "protocols": {"schema"},
-    "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
+    "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file", "ledger_reader"},
+    "ledger_reader": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
     "ledger_file": {"errors"},
     "admission": {"errors", "money", "schema"},
     "store": NOUNS_AND_VERBS | LEAVES | {"store_files"},
@@ -64,17 +65,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store", "store_files"},
     "runner": NOUNS_AND_VERBS | LEAVES | {"admission", "config", "filters", "ledger", "models", "stages", "store"},
 }
-MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "ledger", "models", "pricing"}
-MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"call_path", "identity", "results", "runner", "store_files"}
-MAY_IMPORT["results"] = MAY_IMPORT["completing"]
-MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "completing", "results"}
-MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"completing", "launch"}  # what a run would cost
+MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "models", "pricing"}
+MAY_IMPORT["call_path"] |= {"ledger", "ledger_reader"}
+MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "ledger_reader", "models", "schema"}
+MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
+MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
+MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
+MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "ledger_reader"}
+MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
 MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
-MAY_IMPORT["verifying"] = LEAVES | {"completing", "config", "findings", "identity", "ledger", "ledger_audit", "models"}
-MAY_IMPORT["verifying"] |= {"runner", "schema", "shard_audit", "results"}
+MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "findings", "identity", "models", "results", "schema"}
+MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
 MAY_IMPORT["repairing"] = MAY_IMPORT["launch"] | MAY_IMPORT["verifying"] | {"launch", "verifying"}
 MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "models", "pricing", "schema"}  # what `doctor` looks at
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
@@ -83,8 +87,8 @@ MAY_IMPORT["cli"] = set(MAY_IMPORT)
 MAY_ALSO_IMPORT: dict[str, set[str]] = {
     "models/admitted.py": {"admission", "ledger"},  # waits for a turn, reserves each attempt before it is sent
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
-    "models/replay.py": {"ledger"},  # answers from a recorded one
-    "models/opening.py": {"config", "ledger"},  # turns a recipe, the settings and a recorded run into a model
+    "models/replay.py": {"ledger_reader"},  # answers from a recorded one
+    "models/opening.py": {"config", "ledger_reader"},  # turns a recipe, the settings and a recorded run into a model
 }
 
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
@@ -96,6 +100,7 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "parsing": {"markup", "chatter", "markers", "outline", "item_text", "fields"},  # what the readers stand on
     "cli": {
         "estimates",
+        "figures",
         "options",
         "report",
     },  # the option types that commands share, and what each of their stops prints

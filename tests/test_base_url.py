@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from selfinstruct.base_url import is_loopback, normal_base_url
+from selfinstruct.base_url import is_loopback, normal_base_url, proxy_of
 from selfinstruct.errors import ConfigProblem
 
 
@@ -80,3 +80,22 @@ def test_the_key_leaves_this_machine_encrypted_or_not_at_all(host: str) -> None:
     assert normal_base_url(url.replace("http:", "https:"), key=True) == f"https://{host}/v1"
     with pytest.raises(ConfigProblem, match="would send the key unencrypted"):
         normal_base_url(url, key=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("https://api.openai.com/v1", "http://user:secret@proxy.invalid:3128"),
+        ("http://api.example/v1", None),
+        ("https://direct.example:8443/v1", None),
+        ("https://localhost/v1", None),
+        ("https://127.0.0.1:8000/v1", None),
+    ],
+)
+def test_the_proxy_of_a_url_is_the_environments(monkeypatch: pytest.MonkeyPatch, url: str, proxy: str | None) -> None:
+    """For its scheme, but for hosts in no_proxy and for this machine."""
+    for name in ("http_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", "http://user:secret@proxy.invalid:3128")
+    monkeypatch.setenv("no_proxy", "direct.example")
+    assert proxy_of(url) == proxy

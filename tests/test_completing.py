@@ -14,11 +14,13 @@ import orjson
 import pytest
 
 from selfinstruct import completing, config, results, run_lock, wire
+from selfinstruct.batch import Batch, draw_of
 from selfinstruct.batch_file import RequestLine
-from selfinstruct.completing import Account, Batch, draw_of
+from selfinstruct.completing import Account
 from selfinstruct.config import ModelRecipe
 from selfinstruct.errors import BadData, LimitReached, ModelError, OutputFailed, RunLocked
-from selfinstruct.ledger import Ledger, LedgerReader
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Endpoint, Request
@@ -69,13 +71,13 @@ def run(one: Batch) -> Account:
 def derived(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one whenever results are derived."""
     times: list[str] = []
-    derive = completing.write_results
+    derive = results.derive
 
     def counting(batch: Batch, *args: Any, **kwargs: Any) -> Any:
         times.append(batch.requests.name)
         return derive(batch, *args, **kwargs)
 
-    monkeypatch.setattr(completing, "write_results", counting)
+    monkeypatch.setattr(results, "derive", counting)
     return times
 
 
@@ -112,13 +114,13 @@ def test_the_seconds_hold_the_writing_of_the_results(tmp_path: Path, monkeypatch
     """A million lines are not written in no time."""
     now = [1000.0]
     monkeypatch.setattr(completing, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    derive = completing.write_results
+    derive = results.derive
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         now[0] += 100
         return derive(*args, **kwargs)
 
-    monkeypatch.setattr(completing, "write_results", slow)
+    monkeypatch.setattr(results, "derive", slow)
     write(tmp_path / "requests.jsonl", numbered(1))
     assert run(batch(tmp_path)).seconds == 100
 

@@ -11,10 +11,10 @@ import orjson
 import pytest
 
 from selfinstruct import call_path, estimating, launch
-from selfinstruct.completing import Batch
+from selfinstruct.batch import Batch
 from selfinstruct.config import BootstrapRecipe, ModelRecipe, Recipe, Settings, settings
 from selfinstruct.errors import BadData, ConfigProblem
-from selfinstruct.estimating import Estimate, Forecast, Use
+from selfinstruct.forecast import Estimate, Forecast, Use
 from selfinstruct.models import opening
 from selfinstruct.money import bound_of
 from selfinstruct.store import read_manifest
@@ -154,7 +154,7 @@ def test_a_request_that_cannot_be_measured_stops_a_capped_plan_alone(tmp_path: P
     assert (free.total.high.calls, free.total.high.completion_tokens) == (2, 512)
     assert free.assumptions[0] == "1 requests cannot be measured beforehand: their tokens are not counted"
     with pytest.raises(BadData, match=r"r\.jsonl:2: a message has a part of type 'image_url'"):
-        estimating.of_batch(batch(requests, tmp_path / "out", max_calls=5))
+        estimating.of_batch(batch(requests, tmp_path / "out", max_tokens_total=5000))
 
 
 def test_an_unknown_price_is_an_error_only_under_a_cap_on_cost(tmp_path: Path) -> None:

@@ -182,6 +182,27 @@ def test_every_difference_is_shown_at_once(run: Run) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "lines"),
+    [
+        ({}, {"a": 1, "b": {"c": 2}}, ["  model.extra_body.a: None -> 1", "  model.extra_body.b.c: None -> 2"]),
+        ({"a": 1}, {}, ["  model.extra_body.a: 1 -> None"]),
+        ({"a": {}}, {"a": {"b": 1}}, ["  model.extra_body.a.b: None -> 1"]),
+        ({"a": 5}, {"a": {"b": 1}}, ["  model.extra_body.a: 5 -> None", "  model.extra_body.a.b: None -> 1"]),
+        ({"a": {}}, {"a": 5}, ["  model.extra_body.a: {} -> 5"]),
+        ({"a": 1, "b": {}}, {"a": 1}, ["  model.extra_body.b: {} -> None"]),
+    ],
+)
+def test_a_table_is_told_by_the_keys_it_gained_or_lost(
+    run: Run, then: dict[str, Any], now: dict[str, Any], lines: list[str]
+) -> None:
+    """An empty one that was filled has not gone; one that has gone, empty as it was, is a change."""
+    run.endpoint = ENDPOINT.model_copy(update={"extra_body": then})
+    before = run.identity()
+    run.endpoint = ENDPOINT.model_copy(update={"extra_body": now})
+    assert differences(run, before) == lines
+
+
 def test_a_larger_target_goes_on(run: Run) -> None:
     """How many records are wanted decides where a run ends, not what it is."""
     before = run.identity()

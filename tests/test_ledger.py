@@ -21,7 +21,8 @@ import pytest
 from selfinstruct import wire
 from selfinstruct.errors import BadData, ConfigProblem, DamagedRun, OutputFailed, RequestRefused, RunLocked, Verdict
 from selfinstruct.failpoints import VARIABLE
-from selfinstruct.ledger import Call, Ending, Ledger, LedgerReader, Spending
+from selfinstruct.ledger import Ending, Ledger
+from selfinstruct.ledger_reader import Call, LedgerReader, Spending
 from selfinstruct.money import UNBOUNDED, Bound, Price, TokenBound
 from selfinstruct.schema import Completion, Draw
 

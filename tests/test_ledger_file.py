@@ -16,7 +16,8 @@ import pytest
 
 from selfinstruct import ledger_file, wire
 from selfinstruct.errors import ConfigProblem, DamagedRun, OutputFailed, RequestRefused, SelfinstructError
-from selfinstruct.ledger import Ledger, LedgerReader, Spending
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import LedgerReader, Spending
 from selfinstruct.money import Price
 from selfinstruct.schema import Completion, Draw
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from selfinstruct.admission import gate as gates
 from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import (
+    REFUSALS,
     AccessDenied,
     ConfigProblem,
     DamagedRun,
@@ -29,7 +30,7 @@ from selfinstruct.errors import (
     Withdrawn,
 )
 from selfinstruct.protocols import Drop, Filter, Job, Model, Stage
-from selfinstruct.runner import GIVE_UP_AFTER, REFUSALS, Runner, StageRun
+from selfinstruct.runner import GIVE_UP_AFTER, Runner, StageRun
 from selfinstruct.schema import Completion, Draw, Neighbour, Provenance, Record, Reject, Request
 from selfinstruct.store import StageStore
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -12,9 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from selfinstruct import identity, repairing, run_folder
-from selfinstruct.errors import BadData, DamagedRun
+from selfinstruct import identity, ledger_audit, repairing, run_folder
+from selfinstruct.errors import BadData, ConfigProblem, DamagedRun, SelfinstructError
 from selfinstruct.findings import MOST, Report
+from selfinstruct.schema import Draw
 from selfinstruct.verifying import check
 from tests.command import data_files, invoke
 from tests.faults.answer_server import AnswerServer
@@ -326,6 +328,82 @@ def test_a_changed_ledger_is_found(run: Path, kind: str) -> None:
         *(f"{stage}/shard-0.jsonl" for stage in STAGES),
         *(f"{stage}/rejects-0.jsonl" for stage in STAGES),
     }
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("UPDATE calls SET round = -1 WHERE id = 5", "body, path or draw is not what the key was made of"),
+        ("UPDATE calls SET slot = 'x' WHERE id = 5", "body, path or draw is not what the key was made of"),
+        ("UPDATE answers SET answer = CAST(answer AS TEXT) WHERE call = 5", "the answer is not the one that was"),
+    ],
+    ids=["a round below zero", "a slot that is no number", "an answer that is no bytes"],
+)
+def test_a_value_that_cannot_stand_in_its_column_is_damage_of_that_call(run: Path, statement: str, what: str) -> None:
+    """It is told like any other change, by the call it belongs to; nothing trips over it."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        (key,) = db.execute("SELECT hex(key) FROM calls WHERE id = 5").fetchone()
+    edit(run, statement)
+    found = [finding for finding in check(run).findings if finding.what.startswith(what)]
+    assert [finding.where for finding in found] == [f"{LEDGER}:call {key[:12].lower()}"]
+
+
+def test_an_index_that_does_not_find_a_call_is_found(run: Path) -> None:
+    """Such a call would be asked, and paid for, again."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        (key,) = db.execute("SELECT key FROM calls WHERE id = 5").fetchone()
+    data = (run / LEDGER).read_bytes()
+    in_the_index = re.compile(re.escape(key) + b"(?!/v1/)")  # in its row, the path follows the key
+    damaged, times = in_the_index.subn(bytes([key[0] ^ 1]) + key[1:], data)
+    assert times >= 1
+    (run / LEDGER).write_bytes(damaged)
+    (finding,) = check(run).findings
+    assert finding.where == LEDGER
+    assert finding.what.startswith("SQLite says: ") and "calls_by_draw" in finding.what
+
+
+@pytest.mark.parametrize("table", ["calls", "answers", "attempts"])
+def test_a_ledger_that_has_lost_a_table_cannot_be_read_to_its_end(run: Path, table: str) -> None:
+    """A finding that says so, and none for the records, which cannot be compared with anything."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        db.execute(f"DROP TABLE {table}")
+    assert [(finding.where, finding.what) for finding in check(run).findings] == [
+        (LEDGER, f"cannot be read to its end: no such table: {table}")
+    ]
+
+
+def test_a_ledger_without_its_tables_is_one_clear_error_to_who_asks_for_calls(run: Path) -> None:
+    """It names the file."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        db.execute("DROP TABLE answers")
+    wanted: list[Callable[[Path], object]] = [
+        ledger_audit.answers_by_state,
+        lambda path: ledger_audit.calls_with(path, "ab"),
+        lambda path: ledger_audit.calls_of(path, Draw(stage="bootstrap", round=0, slot=0)),
+    ]
+    for ask in wanted:
+        with pytest.raises(SelfinstructError, match=r"ledger\.sqlite3: .*no such table: answers"):
+            ask(run / LEDGER)
+
+
+def test_a_ledger_of_an_older_version_is_not_judged(run: Path) -> None:
+    """Its tables are others; the next start brings it up to date."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        db.execute("PRAGMA user_version = 1")
+    with pytest.raises(ConfigProblem, match=r"ledger\.sqlite3: written by an older selfinstruct; run its command"):
+        check(run)
+
+
+def test_a_call_is_known_by_its_key_alone(run: Path) -> None:
+    """By that of a call, its stage, round, slot and state; by no other, and by nothing that is no key."""
+    with closing(sqlite3.connect(run / LEDGER)) as db:
+        key, *columns = db.execute(
+            "SELECT hex(key), stage, round, slot, state FROM calls JOIN answers ON call = id WHERE id = 5"
+        ).fetchone()
+    with ledger_audit.LedgerAudit(Report(run)) as audit:
+        audit.check({})
+        assert audit.call(key) == tuple(columns)
+        assert [audit.call(other) for other in ("00" * 32, "no key", key[:-1])] == [None, None, None]
 
 
 @pytest.mark.parametrize("kind", ["an answer", "an answer's state"])

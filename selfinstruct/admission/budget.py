@@ -27,6 +27,11 @@ class Caps:
         """Whether there is a limit at all."""
         return self != Caps()
 
+    @property
+    def rest_on_bounds(self) -> bool:
+        """Whether a call must have an upper bound: a cap on calls alone needs none."""
+        return self.cost is not None or self.tokens is not None
+
 
 class Totals(NamedTuple):
     """Calls, their tokens (read and written), and their cost in pico-units of the price's currency."""
@@ -127,7 +132,7 @@ class Budget:
         self._take_back(bound)
         held, used = self._totals(bound), self._totals(bound.charged(prompt_tokens, completion_tokens))
         self.spent = self.spent.plus(used)
-        if bound.tokens is None or (self.caps.cost is None and self.caps.tokens is None):
+        if bound.tokens is None or not self.caps.rest_on_bounds:
             return None  # nothing rests on this bound
         if used.cost > held.cost or used.tokens > held.tokens or completion_tokens > bound.tokens.completion:
             return ConfigProblem(

@@ -12,10 +12,11 @@ from selfinstruct.cli.options import Api, LogFormat
 from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
-    from selfinstruct.completing import Batch
+    from selfinstruct.batch import Batch
 
 
 def complete(
+    context: typer.Context,
     requests: Annotated[
         Path, typer.Argument(metavar="REQUESTS.jsonl", help="Requests in the OpenAI Batch format, one a line.")
     ],
@@ -66,22 +67,9 @@ def complete(
 
     The same command again resumes: nothing recorded is sent twice. Lines may be appended in between.
     """
-    settings = options.settings_of(
-        concurrency=concurrency,
-        rpm=rpm,
-        tpm=tpm,
-        timeout=timeout,
-        give_up_after=give_up_after,
-        max_cost=max_cost,
-        max_calls=max_calls,
-        max_tokens_total=max_tokens_total,
-        price=price,
-        deadline=deadline,
-        max_unusable=max_unusable,
-        replay_from=replay_from,
-    )
     from selfinstruct.config import ModelRecipe
 
+    settings = options.settings_of(context)
     recipe = ModelRecipe(
         api=api.value,
         name=model or "",
@@ -114,7 +102,7 @@ def _object(text: str | None) -> dict[str, Any]:
 
 
 def _batch(requests: Path, out: Path, recipe: Any, settings: Any, max_tokens: int | None) -> Batch:
-    from selfinstruct.completing import Batch
+    from selfinstruct.batch import Batch
     from selfinstruct.models import opening
 
     named = _named(recipe)
@@ -159,8 +147,8 @@ def _complete(batch: Batch, as_json: bool, quiet: bool, log_format: LogFormat) -
 def _plan(paths: tuple[Path, Path], recipe: Any, settings: Any, max_tokens: int | None, as_json: bool) -> None:
     """--dry-run: what the requests without an answer would come to."""
     from selfinstruct import estimating
+    from selfinstruct.batch import Batch
     from selfinstruct.cli import estimates
-    from selfinstruct.completing import Batch
 
     named = _named(recipe)
     batch = Batch(*paths, named, max_tokens, settings, estimating.unopened(named, settings))

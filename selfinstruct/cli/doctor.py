@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 def doctor(
+    context: typer.Context,
     api: Annotated[Api, typer.Option(help="Who is to answer, as for generate.")] = Api.local,
     base_url: options.BaseUrl = None,
     model: Annotated[
@@ -37,14 +38,7 @@ def doctor(
     from selfinstruct import checkup
     from selfinstruct.config import ModelRecipe
 
-    settings = options.settings_of(
-        output_dir=output_dir,
-        concurrency=concurrency,
-        timeout=timeout,
-        max_cost=max_cost,
-        price=price,
-        replay_from=replay_from,
-    )
+    settings = options.settings_of(context)
     recipe = ModelRecipe(api=api.value, name=model or "", base_url=base_url or settings.openai_base_url)
     findings = []
     for finding in checkup.examine(checkup.Subject(recipe, settings, probe)):

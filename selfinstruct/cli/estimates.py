@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from selfinstruct.cli import figures
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from selfinstruct.estimating import Estimate, Forecast, Use
+    from selfinstruct.forecast import Estimate, Forecast, Use
     from selfinstruct.money import Price
     from selfinstruct.schema import Request
 
@@ -30,15 +32,6 @@ def print_forecast(forecast: Forecast, request: Request | None = None, *, as_jso
     typer.echo("Nothing was sent.")
 
 
-def price_text(price: Price) -> str:
-    """``$0.50 in, $1.50 out per million tokens (where it was read, when)``."""
-    from selfinstruct.money import show_money
-
-    each = (show_money(pico * 10**6, price.currency) for pico in (price.input, price.output))
-    read = ", ".join(text for text in (price.source, price.date) if text)
-    return f"{next(each)} in, {next(each)} out per million tokens ({read})"
-
-
 def _transcript(request: Request) -> str:
     return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages or ())
 
@@ -53,7 +46,7 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield from _part(name, estimate, forecast)
     yield _row("", "disk", [_bytes(use.disk) for use in forecast.total])
     if forecast.seconds is not None:
-        yield _row("", "time", [_duration(seconds) for seconds in forecast.seconds])
+        yield _row("", "time", [figures.duration(seconds) for seconds in forecast.seconds])
     yield ""
     yield from _prices(forecast)
     if forecast.recorded:
@@ -78,10 +71,10 @@ def _row(name: str, what: str, values: list[str]) -> str:
 
 
 def _prices(forecast: Forecast) -> Iterator[str]:
-    from selfinstruct.money import PRICE_HINT
+    from selfinstruct.money import PRICE_HINT, show_price
 
     for model, price in sorted(forecast.prices.items()):
-        yield f"price     {model}: " + (price_text(price) if price else f"unknown: give {PRICE_HINT}")
+        yield f"price     {model}: " + (show_price(price) if price else f"unknown: give {PRICE_HINT}")
     if forecast.unpriced and any(forecast.prices.values()):
         yield f"          {_number(forecast.unpriced)} calls without a known price are missing from the cost"
 
@@ -119,12 +112,6 @@ def _bytes(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.0f} {unit}" if unit == "B" or size >= 100 else f"{size:.1f} {unit}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 # --- for machines ---------------------------------------------------------------------------------------------------
@@ -171,7 +158,7 @@ def _use(use: Use, forecast: Forecast) -> dict[str, Any]:
 def _units(pico: int, forecast: Forecast) -> str:
     from selfinstruct.money import Amount
 
-    return str(Amount(forecast.currency, pico)).partition(" ")[0]
+    return Amount(forecast.currency, pico).units
 
 
 def _price(price: Price | None) -> dict[str, str] | None:
@@ -180,10 +167,9 @@ def _price(price: Price | None) -> dict[str, str] | None:
         return None
     from selfinstruct.money import Amount
 
-    each = (str(Amount(price.currency, pico * 10**6)).partition(" ")[0] for pico in (price.input, price.output))
     return {
-        "in": next(each),
-        "out": next(each),
+        "in": Amount(price.currency, price.input * 10**6).units,
+        "out": Amount(price.currency, price.output * 10**6).units,
         "currency": price.currency,
         "source": price.source,
         "date": price.date,

@@ -15,6 +15,8 @@ import typer
 from selfinstruct.cli.options import OutputDir
 from selfinstruct.errors import BadData, OutputFailed
 
+STAGE = "instances"  # the last of the chain
+
 
 class Format(StrEnum):
     """What can be written."""
@@ -24,7 +26,7 @@ class Format(StrEnum):
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="The run's name.")],
+    run: Annotated[str, typer.Argument(help="The run's name, or the path of its folder.")],
     format: Annotated[
         Format, typer.Option(help="jsonl: whole records; alpaca: a JSON array of instruction, input, output.")
     ] = Format.jsonl,
@@ -35,18 +37,27 @@ def export(
     """Write a run's final records, all of them or the first --limit."""
     from selfinstruct.config import settings
     from selfinstruct.formats import FORMATS
-    from selfinstruct.run_folder import run_path
+    from selfinstruct.run_folder import find
     from selfinstruct.schema import TaskInstance
     from selfinstruct.store import lines_of, read_manifest
 
-    folder = run_path(settings({"output_dir": output_dir}).output_dir, run) / "instances"
+    path = find(settings({"output_dir": output_dir}).output_dir, run)
+    folder = path / STAGE
     manifest = read_manifest(folder)
     if manifest is None:
-        raise BadData(f"{folder}: no finished records here; 'selfinstruct status' lists the runs")
+        raise _nothing_in(path)
     if manifest.state == "running":
         typer.echo(f"selfinstruct: run '{run}' is not finished; exporting the shards it has", err=True)
     records = (TaskInstance.model_validate_json(line) for line in islice(lines_of(folder, "shard"), limit))
     _write(out, FORMATS[format.value](records))
+
+
+def _nothing_in(path: Path) -> BadData:
+    from selfinstruct.batch import STAGE as COMPLETE
+
+    if (path / COMPLETE).is_dir():
+        return BadData(f"{path}: a run of 'selfinstruct complete'; its answers are in {path / 'results.jsonl'}")
+    return BadData(f"{path / STAGE}: no finished records here; 'selfinstruct status' lists the runs")
 
 
 def _write(out: str, chunks: Iterable[bytes]) -> None:

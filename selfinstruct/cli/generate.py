@@ -29,6 +29,7 @@ class Method(StrEnum):
 
 
 def generate(
+    context: typer.Context,
     num_instructions: Annotated[
         str,
         typer.Option(
@@ -110,21 +111,7 @@ def generate(
     """
     from selfinstruct import config
 
-    settings = options.settings_of(
-        output_dir=output_dir,
-        concurrency=concurrency,
-        rpm=rpm,
-        tpm=tpm,
-        timeout=timeout,
-        give_up_after=give_up_after,
-        max_cost=max_cost,
-        max_calls=max_calls,
-        max_tokens_total=max_tokens_total,
-        price=price,
-        deadline=deadline,
-        max_unusable=max_unusable,
-        replay_from=replay_from,
-    )
+    settings = options.settings_of(context)
     flags: dict[str, Any] = {
         "method": method.value if method else None,
         "lang": lang,

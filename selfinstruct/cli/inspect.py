@@ -13,8 +13,8 @@ from selfinstruct.cli.options import Json, OutputDir
 from selfinstruct.errors import BadData, UsageProblem
 
 if TYPE_CHECKING:
-    from selfinstruct.cli.report import Money
-    from selfinstruct.ledger import Call, LedgerReader
+    from selfinstruct.cli.figures import Money
+    from selfinstruct.ledger_reader import Call, LedgerReader
 
 
 def status(
@@ -25,7 +25,7 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what runs have accepted, rejected and spent, or how many requests are answered."""
-    from selfinstruct.cli import report
+    from selfinstruct.cli import figures
     from selfinstruct.config import settings
     from selfinstruct.run_folder import find
 
@@ -34,13 +34,13 @@ def status(
     if json:
         import orjson
 
-        rows = [{**row, "money": report.money_json(money)} for row, money in found]
+        rows = [{**row, "money": figures.money_json(money)} for row, money in found]
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     if not found:
         typer.echo(f"no runs in {root}; 'selfinstruct generate' starts one")
     for row, money in found:
-        typer.echo(_status_text(row, report.money_lines(money)))
+        typer.echo(_status_text(row, figures.money_lines(money)))
 
 
 def _runs(root: Path) -> list[Path]:
@@ -51,12 +51,12 @@ def _runs(root: Path) -> list[Path]:
 
 def _status(path: Path) -> tuple[dict[str, Any], Money]:
     from selfinstruct import identity
-    from selfinstruct.cli import report
-    from selfinstruct.completing import STAGE
-    from selfinstruct.ledger import LedgerReader
+    from selfinstruct.batch import STAGE
+    from selfinstruct.cli import figures
+    from selfinstruct.ledger_reader import LedgerReader
 
     with closing(LedgerReader(path / "ledger.sqlite3")) as reader:
-        spending, money = reader.spending(), report.money_of(reader.spending(), reader.currency())
+        spending, money = reader.spending(), figures.money_of(reader.spending(), reader.currency())
     stages: list[dict[str, Any]] = []
     target = 0
     for started in identity.of_run(path):
@@ -94,10 +94,10 @@ def _answered(path: Path, requests: int) -> dict[str, Any]:
     The ledger, which has answers of lines too that were changed since, tells only until there are results.
     """
     from selfinstruct import results
-    from selfinstruct.completing import STAGE
+    from selfinstruct.batch import STAGE
     from selfinstruct.ledger_audit import answers_by_state
 
-    written = results.read(path / STAGE / "results.json")
+    written = results.read(path / STAGE)
     if written is not None:
         answered, failed = written.answered, written.failed
     else:
@@ -151,7 +151,7 @@ def show(
 
 def _find(path: Path, id: str) -> dict[str, Any] | None:
     """The record with its calls and relatives, or the call alone; None when the run has neither."""
-    from selfinstruct.ledger import LedgerReader
+    from selfinstruct.ledger_reader import LedgerReader
 
     if not (path / "ledger.sqlite3").exists():
         return None

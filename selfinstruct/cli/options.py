@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -108,8 +108,9 @@ def offered(recipe: ModelRecipe, settings: Settings) -> str:
     return f"; the server offers {', '.join(close)}" if close else ""
 
 
-def settings_of(**given: Any) -> Settings:
-    """The settings: options (those not None) over the environment."""
+def settings_of(context: typer.Context) -> Settings:
+    """The settings: the command's options that are named as one is, where they are given, over the environment."""
     from selfinstruct import config
 
+    given = {name: value for name, value in context.params.items() if name in config.Settings.model_fields}
     return config.settings(given)

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from selfinstruct.cli import figures
 from selfinstruct.errors import AccessDenied, CapReached, ConfigProblem, SelfinstructError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from selfinstruct import completing as completing_
-    from selfinstruct.admission.budget import Budget
     from selfinstruct.launch import Account, Plan
-    from selfinstruct.ledger import Spending
     from selfinstruct.runner import StageRun
 
 _LINE_EVERY_SECONDS = 60.0
@@ -96,7 +95,7 @@ class Progress:
         if self._as_json:
             self._event("progress", {"done": shown.done, "total": shown.total, "eta_seconds": eta, **shown.fields})
         else:
-            left = f", about {_duration(eta)} left" if eta else ""
+            left = f", about {figures.duration(eta)} left" if eta else ""
             typer.echo(f"{self._run}: {shown.done}/{shown.total} {self._unit}s, {shown.words}{left}", err=True)
 
     def stopped(self, stop: SelfinstructError | None) -> None:
@@ -118,98 +117,6 @@ class Progress:
         typer.echo(orjson.dumps({"time": stamp, "event": event, "run": self._run, **fields}).decode(), err=True)
 
 
-def _duration(seconds: int) -> str:
-    if seconds < 90:
-        return f"{seconds} s"
-    return f"{seconds // 60} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-# --- money ------------------------------------------------------------------------------------------------------------
-
-
-class Money(NamedTuple):
-    """What a run came to, in pico-units: for answers, in calls under way, and for what may have been billed in vain."""
-
-    currency: str
-    spent: int
-    reserved: int
-    ambiguous: int
-    waste: dict[str, tuple[int, int]]
-    unpriced: int
-
-
-def money_of(spending: Sequence[Spending], currency: str) -> Money:
-    """Sum up a ledger's account. Waste is paid attempts without an answer, by reason: how many, and their cost."""
-    waste: dict[str, tuple[int, int]] = {}
-    for row in spending:
-        if row.state in ("ambiguous", "unusable"):
-            reason = _REASONS.get(row.outcome or "", row.outcome or "cut off")
-            count, cost = waste.get(reason, (0, 0))
-            waste[reason] = (count + row.attempts, cost + (row.cost or 0))
-
-    def total(*states: str) -> int:
-        return sum(row.cost or 0 for row in spending if row.state in states)
-
-    unpriced = sum(row.unpriced for row in spending if row.state in ("settled", "ambiguous", "unusable"))
-    return Money(currency, total("settled"), total("reserved"), total("ambiguous", "unusable"), waste, unpriced)
-
-
-_REASONS = {
-    "MaybeExecuted": "lost answer or server error",
-    "UnusableResponse": "unusable answer",
-    "CancelledError": "given up while stopping",
-}
-
-
-def money_lines(money: Money) -> list[str]:
-    """The account for people; nothing where no price is known and nothing was lost."""
-    from selfinstruct.money import show_money
-
-    def shown(pico: int) -> str:
-        return show_money(pico, money.currency)
-
-    lines = []
-    if money.spent or money.reserved or money.ambiguous:
-        parts = [f"spent {shown(money.spent)}"]
-        parts += [f"reserved {shown(money.reserved)}"] if money.reserved else []
-        parts += [f"perhaps billed in vain, at most {shown(money.ambiguous)}"] if money.ambiguous else []
-        parts += [f"{money.unpriced} calls without a known price not counted"] if money.unpriced else []
-        lines.append("; ".join(parts))
-    if money.waste:
-        each = [
-            f"{reason} {count}" + (f" ({shown(cost)})" if cost else "")
-            for reason, (count, cost) in sorted(money.waste.items())
-        ]
-        lines.append("attempts that may have been billed in vain: " + ", ".join(each))
-    return lines
-
-
-def money_json(money: Money) -> dict[str, Any]:
-    """The account for machines: decimal strings in whole units of the currency."""
-    from selfinstruct.money import Amount
-
-    def units(pico: int) -> str:
-        return str(Amount(money.currency, pico)).partition(" ")[0]
-
-    return {
-        "currency": money.currency,
-        "spent": units(money.spent),
-        "reserved": units(money.reserved),
-        "ambiguous": units(money.ambiguous),
-        "waste": {reason: {"attempts": count, "cost": units(cost)} for reason, (count, cost) in money.waste.items()},
-        "unpriced_calls": money.unpriced,
-    }
-
-
-def _live_cost(budget: Budget | None) -> str:
-    if budget is None or not budget.committed.cost:
-        return ""
-    from selfinstruct.money import show_money
-
-    at_risk = budget.reserved.cost + budget.ambiguous.cost
-    return f", {show_money(budget.spent.cost, budget.currency)} spent, {show_money(at_risk, budget.currency)} reserved"
-
-
 # --- generate -------------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +133,7 @@ def generating(account: Account, chain: Sequence[StageRun]) -> Shown:
         "new_calls": account.new_calls,
         "new_tokens": account.new_tokens,
     }
-    return Shown(chain[0].store.accepted, account.target, words + _live_cost(account.budget), fields)
+    return Shown(chain[0].store.accepted, account.target, words + figures.live_cost(account.budget), fields)
 
 
 def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, *, as_json: bool) -> None:
@@ -261,7 +168,7 @@ def account_table(account: Account) -> list[str]:
     last, tally = list(account.tallies.items())[-1]
     lines.append(f"{tally.barren} of {tally.jobs} instructions have no valid record of {last}")
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
-    return [*lines, took, *money_lines(money_of(account.spending, account.currency))]
+    return [*lines, took, *figures.money_lines(figures.money_of(account.spending, account.currency))]
 
 
 def _next_after(stop: SelfinstructError | None) -> str:
@@ -304,7 +211,7 @@ def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) 
         "target": account.target,
         "stages": stages,
         "new_calls": account.new_calls,
-        "money": money_json(money_of(account.spending, account.currency)),
+        "money": figures.money_json(figures.money_of(account.spending, account.currency)),
         "seconds": round(account.seconds, 3),
         "exhausted": account.exhausted,
         "notes": account.notes,
@@ -322,12 +229,12 @@ def completing(account: completing_.Account) -> Shown:
     words = f"{account.new_calls} calls, {account.new_tokens} tokens"
     if account.new_failures:
         words += f", {account.new_failures} failed"
-    return Shown(account.done, account.total, words + _live_cost(account.budget), fields)
+    return Shown(account.done, account.total, words + figures.live_cost(account.budget), fields)
 
 
 def print_completed(account: completing_.Account, stop: SelfinstructError | None, *, as_json: bool) -> None:
     """What `complete` ends with, or its JSON."""
-    money = money_of(account.spending, account.currency)
+    money = figures.money_of(account.spending, account.currency)
     waiting = account.total - account.answered - account.failed
     next_step = _next_of_completed(waiting, stop)
     if as_json:
@@ -342,7 +249,7 @@ def print_completed(account: completing_.Account, stop: SelfinstructError | None
             "new_calls": account.new_calls,
             "new_tokens": account.new_tokens,
             "seconds": round(account.seconds, 3),
-            "money": money_json(money),
+            "money": figures.money_json(money),
             "stopped_by": str(stop) if stop else None,
             "next": next_step,
         }
@@ -350,7 +257,7 @@ def print_completed(account: completing_.Account, stop: SelfinstructError | None
         return
     typer.echo(f"{account.answered} of {account.total} requests answered, {account.failed} failed, {waiting} waiting")
     typer.echo(f"{account.seconds:.1f} s, {account.new_calls} new calls, {account.new_tokens} tokens")
-    for line in money_lines(money):
+    for line in figures.money_lines(money):
         typer.echo(line)
     typer.echo(f"results  {account.path}/results.jsonl")
     if account.failed:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from selfinstruct import run_lock
 
-LOCKED = 75
+LOCKED = 75  # RunLocked.exit_code; to import `errors`, and `typing` with it, takes longer than all else here
 
 
 def main() -> None:

@@ -10,13 +10,12 @@ import asyncio
 import re
 from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
 from selfinstruct import wire
-from selfinstruct.base_url import is_loopback, normal_base_url
+from selfinstruct.base_url import normal_base_url, proxy_of
 from selfinstruct.errors import AccessDenied, ConfigProblem, MaybeExecuted, ModelError, NotSent, UnusableResponse
 from selfinstruct.schema import Completion, Endpoint, Request
 from selfinstruct.wire_errors import fault, one_line
@@ -118,7 +117,7 @@ class OpenAIModel:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(_CONNECT_SECONDS, self._timeout / 2)),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
-                proxy=_proxy(self._base_url),
+                proxy=proxy_of(self._base_url),  # aiohttp's own look-up also reads ~/.netrc
             )
         return self._session
 
@@ -163,11 +162,3 @@ def _checked_key(api_key: str | None) -> str | None:
     if not re.fullmatch(r"[!-~]*", key):
         raise AccessDenied("the API key holds a space, a line break or a character outside ASCII; was it pasted whole?")
     return key or None
-
-
-def _proxy(url: str) -> str | None:
-    """The proxy the environment names for a URL; loopback needs none. (aiohttp's own look-up also reads ~/.netrc.)"""
-    scheme, _, rest = url.partition("://")
-    if is_loopback(url) or proxy_bypass(rest.partition("/")[0]):
-        return None
-    return getproxies().get(scheme)

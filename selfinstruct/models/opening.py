@@ -10,7 +10,7 @@ import orjson
 from selfinstruct.base_url import normal_base_url
 from selfinstruct.config import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe, Settings
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
-from selfinstruct.ledger import LedgerReader
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Endpoint, Rendering
 

@@ -8,7 +8,7 @@ import orjson
 
 from selfinstruct import wire
 from selfinstruct.errors import ConfigProblem
-from selfinstruct.ledger import Call, LedgerReader
+from selfinstruct.ledger_reader import Call, LedgerReader
 from selfinstruct.schema import Completion, Endpoint, Request
 
 

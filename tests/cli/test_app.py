@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from unittest import mock
 
 import pytest
+import typer
 
 from selfinstruct import __version__, launch
+from selfinstruct.cli import app
+from selfinstruct.cli.options import settings_of
+from selfinstruct.config import Settings
 from tests.command import PROGRAM, ROOT, invoke
 
 COMMANDS = "generate complete plan doctor status show export verify rebuild skip models".split()
@@ -26,6 +34,40 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
         assert [word for word in COMMANDS if f"\n  {word} " not in ended.out] == []
         assert "65 bad data" in ended.out
     assert invoke().code == 2
+
+
+CALLS = {"concurrency", "timeout", "replay_from", "max_cost", "price"}
+RUN = CALLS | {"rpm", "tpm", "give_up_after", "max_calls", "max_tokens_total", "deadline", "max_unusable"}
+
+
+@pytest.mark.parametrize(
+    ("command", "settings"),
+    [
+        ("generate", {"output_dir"} | RUN),
+        ("complete", RUN),
+        ("doctor", {"output_dir"} | CALLS),
+        ("plan", set()),
+        ("status", {"output_dir"}),
+        ("show", {"output_dir"}),
+        ("export", {"output_dir"}),
+        ("verify", {"output_dir"}),
+        ("rebuild", {"output_dir"}),
+        ("skip", {"output_dir"}),
+    ],
+)
+def test_the_options_named_as_a_setting_are_those_that_set_it(command: str, settings: set[str]) -> None:
+    """Such a name is all it takes, so none may be one by accident (as ``json`` would be, were there such a setting)."""
+    group = typer.main.get_command(app.app)
+    options = {parameter.name for parameter in group.commands[command].params}  # type: ignore[attr-defined]
+    assert options & Settings.model_fields.keys() == settings
+
+
+def test_an_option_named_as_a_setting_goes_over_the_environment() -> None:
+    """One not given leaves it as it is; an option of another name is none of the settings."""
+    context = SimpleNamespace(params={"concurrency": 3, "rpm": None, "timeout": None, "json": True, "model": "m"})
+    with mock.patch.dict(os.environ, {"SELFINSTRUCT_CONCURRENCY": "9", "SELFINSTRUCT_RPM": "7"}):
+        found = settings_of(cast(typer.Context, context))
+    assert (found.concurrency, found.rpm, found.timeout) == (3, 7.0, 600.0)
 
 
 def test_a_bug_of_ours_shows_its_traceback_and_says_whose_it_is(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.command import PROGRAM, ROOT, invoke
+from tests.request_files import numbered, write
 
 
 @pytest.fixture(scope="module")
@@ -115,10 +116,41 @@ def test_a_reader_that_has_enough_is_no_error(output: Path) -> None:
 
 @pytest.mark.parametrize("run", ["nothing", "../made"])
 def test_a_run_that_is_not_there_is_one_line(output: Path, run: str) -> None:
-    """65 for a run that does not exist, 2 for a name that cannot be one."""
+    """65, for a name as for a path; a path counts from where one is, not from the folder of the runs."""
     ended = invoke("export", run, "--output-dir", output)
-    assert ended.code == (65 if run == "nothing" else 2)
-    assert ended.err.count("\n") == 1
+    where = run if "/" in run else output / run
+    assert (ended.code, ended.out) == (65, "")
+    assert ended.err == f"selfinstruct: {where}: no such run; 'selfinstruct status' lists them\n"
+
+
+def test_a_run_is_found_by_its_folder_too(output: Path) -> None:
+    """As every other command finds it."""
+    ended = invoke("export", output / "made", "--limit", 1)
+    assert (ended.code, ended.out.encode()) == (0, shard(output).splitlines(keepends=True)[0])
+
+
+def test_a_folder_of_complete_has_its_results_already(tmp_path: Path) -> None:
+    """65, and where they are; there is nothing to turn into another layout."""
+    requests = tmp_path / "requests.jsonl"
+    write(requests, numbered(2))
+    out = tmp_path / "out"
+    assert invoke("complete", requests, "--out", out, "--api", "fake", "-q").code == 0
+    ended = invoke("export", out)
+    assert ended.code == 65
+    assert (
+        ended.err == f"selfinstruct: {out}: a run of 'selfinstruct complete'; its answers are in {out}/results.jsonl\n"
+    )
+    assert (out / "results.jsonl").is_file()
+
+
+def test_a_run_without_a_finished_record_is_one_line(tmp_path: Path) -> None:
+    """65: it has begun, and no more."""
+    (tmp_path / "begun" / "bootstrap").mkdir(parents=True)
+    (tmp_path / "begun" / "bootstrap" / "stage.json").touch()
+    ended = invoke("export", "begun", "--output-dir", tmp_path)
+    where = tmp_path / "begun" / "instances"
+    assert ended.code == 65
+    assert ended.err == f"selfinstruct: {where}: no finished records here; 'selfinstruct status' lists the runs\n"
 
 
 def test_an_unfinished_run_gives_what_its_shards_hold_and_says_so(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.ledger import LedgerReader
+from selfinstruct.ledger_reader import LedgerReader
 from tests.command import Ended, data_files, invoke
 from tests.faults.answer_server import AnswerServer
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from selfinstruct import run_folder
-from selfinstruct.ledger import LedgerReader
+from selfinstruct.ledger_reader import LedgerReader
 from tests.command import Ended, data_files, invoke
 from tests.faults.answer_server import AnswerServer
 

@@ -13,9 +13,9 @@ import pytest
 from selfinstruct import completing, launch
 from selfinstruct.admission.budget import Budget, Caps, Totals
 from selfinstruct.cli import report
-from selfinstruct.cli.report import Progress, Shown, money_json, money_lines, money_of
+from selfinstruct.cli.report import Progress, Shown
 from selfinstruct.errors import AccessDenied, ConfigProblem, LimitReached, ModelError
-from selfinstruct.ledger import Spending
+from selfinstruct.ledger_reader import Spending
 from selfinstruct.money import Bound, TokenBound, parse_price
 from selfinstruct.store import Tally
 
@@ -80,15 +80,6 @@ def test_no_time_is_left_where_none_can_be_told(clock: list[float], capsys: Capt
     with Progress("run", "request", quiet=False) as progress:
         shown_at(progress, clock, (0, 0), (60, done))
     assert capsys.readouterr().err == f"run: {done}/400 requests, 9 calls\n"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(1, "1 s"), (89, "89 s"), (90, "1 min"), (5399, "89 min"), (5400, "1.5 h"), (86400, "24.0 h")],
-)
-def test_a_time_is_told_in_the_unit_one_would_use(seconds: int, words: str) -> None:
-    """Seconds, minutes, hours."""
-    assert report._duration(seconds) == words
 
 
 def test_how_far_a_run_is_is_looked_up_only_to_be_shown(clock: list[float], capsys: Captured) -> None:
@@ -256,73 +247,6 @@ def test_what_a_run_costs_is_seen_while_it_works() -> None:
     assert report.completing(account).words == "0 calls, 0 tokens"
 
 
-# --- money ----------------------------------------------------------------------------------------------------------
-
-
-def spent(
-    state: str, attempts: int, cost: int | None = None, outcome: str | None = None, unpriced: int = 0
-) -> Spending:
-    """A line of a ledger's account."""
-    return Spending("complete", state, outcome, attempts, 10 * attempts, attempts, cost, unpriced)
-
-
-EVERYTHING = [
-    spent("ambiguous", 2, 3 * USD // 100, "MaybeExecuted"),
-    spent("ambiguous", 1, USD // 100),
-    spent("ambiguous", 1, None, "CancelledError", unpriced=1),
-    spent("failed", 9, 0, "Rejected"),
-    spent("refused", 3, 0),
-    spent("reserved", 2, USD // 4),
-    spent("settled", 40, 3 * USD),
-    spent("unusable", 5, USD // 2, "UnusableResponse"),
-]
-
-
-def test_money_is_told_by_where_it_went() -> None:
-    """For answers, under way, and in vain by reason; what was free is not waste."""
-    money = money_of(EVERYTHING, "usd")
-    assert (money.spent, money.reserved, money.ambiguous) == (3 * USD, USD // 4, USD // 2 + USD // 25)
-    assert money.waste == {
-        "lost answer or server error": (2, 3 * USD // 100),
-        "cut off": (1, USD // 100),
-        "given up while stopping": (1, 0),
-        "unusable answer": (5, USD // 2),
-    }
-    assert money.unpriced == 1
-
-
-def test_money_for_people_is_two_lines() -> None:
-    """The sums, and the waste."""
-    assert money_lines(money_of(EVERYTHING, "usd")) == [
-        "spent $3.00; reserved $0.25; perhaps billed in vain, at most $0.54; 1 calls without a known price not counted",
-        "attempts that may have been billed in vain: cut off 1 ($0.01), given up while stopping 1,"
-        " lost answer or server error 2 ($0.03), unusable answer 5 ($0.50)",
-    ]
-    assert money_lines(money_of([spent("settled", 40, 3 * USD)], "cny")) == ["spent ¥3.00"]
-
-
-def test_money_is_not_mentioned_where_there_is_none() -> None:
-    """No price known, nothing lost; lost attempts are told without one, too."""
-    assert money_lines(money_of([spent("settled", 40, None, unpriced=40)], "usd")) == []
-    assert money_lines(money_of([], "usd")) == []
-    assert money_lines(money_of([spent("ambiguous", 2, None, unpriced=2)], "usd")) == [
-        "attempts that may have been billed in vain: cut off 2"
-    ]
-
-
-def test_money_for_machines_is_exact() -> None:
-    """Decimal strings in whole units, to the last of twelve places."""
-    money = money_of([spent("settled", 1, 1), spent("reserved", 1, 20 * USD), spent("ambiguous", 1, USD // 8)], "cny")
-    assert money_json(money) == {
-        "currency": "cny",
-        "spent": "0.000000000001",
-        "reserved": "20",
-        "ambiguous": "0.125",
-        "waste": {"cut off": {"attempts": 1, "cost": "0.125"}},
-        "unpriced_calls": 0,
-    }
-
-
 # --- the account of `complete` --------------------------------------------------------------------------------------
 
 
@@ -343,7 +267,9 @@ def test_a_finished_file_is_told_in_three_lines(capsys: Captured) -> None:
 
 def test_an_unfinished_file_is_told_with_the_next_step(capsys: Captured) -> None:
     """And where the errors are, and what was spent."""
-    account = completed(total=9, answered=4, failed=2, spending=[spent("settled", 4, USD)])
+    account = completed(
+        total=9, answered=4, failed=2, spending=[Spending("complete", "settled", None, 4, 40, 4, USD, 0)]
+    )
     report.print_completed(account, LimitReached("--max-cost"), as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "4 of 9 requests answered, 2 failed, 3 waiting",

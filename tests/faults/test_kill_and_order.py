@@ -14,7 +14,7 @@ from random import Random
 import orjson
 import pytest
 
-from selfinstruct.ledger import LedgerReader
+from selfinstruct.ledger_reader import LedgerReader
 from tests.command import ROOT, data_files, invoke, spawn, until, wait
 from tests.faults.answer_server import AnswerServer, Latency, body_hash
 

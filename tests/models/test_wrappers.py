@@ -34,7 +34,8 @@ from selfinstruct.errors import (
     UnusableResponse,
     Withdrawn,
 )
-from selfinstruct.ledger import Ledger, LedgerReader
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models import weights
 from selfinstruct.models.admitted import Admitted
 from selfinstruct.models.opening import named, open_model, rendering_of
@@ -257,6 +258,35 @@ async def test_a_reserved_call_that_is_cancelled_before_it_left_is_free(ledger: 
     assert [type(end) for end in (first, second, third)] == [Completion, asyncio.CancelledError, Completion]
     assert states(ledger) == {("reserved", None): 2, ("failed", "CancelledError"): 1}
     assert [asked.draw.slot for asked in model.asked] == [0, 2]
+
+
+@pytest.mark.parametrize("victim", [1, 2], ids=["sent", "reserved"])
+async def test_a_call_cancelled_in_the_moment_of_its_grant_leaves_nothing_set_aside(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, victim: int
+) -> None:
+    """Of three calls the second waits to be sent, the third to be reserved; the grant of either is taken back once."""
+    door = asyncio.Event()
+    model = Scripted(door=door)
+    path = Around(model, ledger, 1)
+    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(3)]
+    await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
+    look = path.turns.look
+
+    def look_and_cancel() -> None:
+        before = path.turns.in_flight, path.budget.reserved.calls
+        look()
+        if before != (path.turns.in_flight, path.budget.reserved.calls):
+            monkeypatch.setattr(path.turns, "look", look)
+            calls[victim].cancel()
+
+    monkeypatch.setattr(path.turns, "look", look_and_cancel)
+    door.set()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    cancelled = [place for place, end in enumerate(ends) if isinstance(end, asyncio.CancelledError)]
+    assert (cancelled, len(model.asked)) == ([victim], 2)
+    assert (path.budget.reserved, path.turns.in_flight) == (Totals(), 0)
+    await path.complete(request(3))
+    assert len(model.asked) == 3
 
 
 async def test_an_answer_that_used_more_than_its_bound_is_kept_and_closes_the_gate(ledger: Ledger) -> None:
