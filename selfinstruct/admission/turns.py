@@ -124,7 +124,10 @@ class Turns:
                 self._pace.fence(now, error.retry_after)
             self._window.troubled(now)
             self._breaker.failed(now, sent_at, str(error))
-        elif not isinstance(error, ModelError | Withdrawn):
+        elif isinstance(error, Withdrawn):
+            if self._breaker.is_open:  # a probe that nobody waits for any more tells nothing, but must be followed
+                self._breaker.failed(now, sent_at, str(error))
+        elif not isinstance(error, ModelError):
             self._gate.close(error)  # a wrong key, a wrong address: now, or each answer would let the next one out
         self.look()
 
@@ -156,7 +159,23 @@ class Turns:
             raise Withdrawn(f"call {waiting.draw} is no longer needed")
         queue.append(waiting)
         self.look()
-        return await waiting.granted
+        try:
+            return await waiting.granted
+        except asyncio.CancelledError:
+            if not waiting.granted.cancelled():  # granted in this very turn of the loop, and nobody takes it up
+                self._undo(queue, waiting)
+            raise
+
+    def _undo(self, queue: deque[Waiting], waiting: Waiting) -> None:
+        """Take a grant back: all is as it was before, but for the pace, which has counted an attempt."""
+        if waiting.granted.exception() is not None:
+            return
+        if queue is self._wanting:
+            self._budget.release(waiting.bound)
+            self.unsent()
+        else:
+            self._unsent += 1  # reserved still; who reserved it gives it back
+            self.returned(waiting.granted.result(), waiting.weight, 0, Withdrawn("not waited for"))
 
     def _gate_changed(self) -> None:
         for queue in (self._ready, self._wanting):

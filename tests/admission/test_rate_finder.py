@@ -147,3 +147,43 @@ def test_a_refusal_of_something_never_sent_changes_nothing() -> None:
     finder = RateFinder()
     finder.rejected(1.0, 0.5, 1.0)
     assert finder.rate == float("inf")
+
+
+def test_a_refusal_that_comes_an_episode_late_changes_no_measure() -> None:
+    """It tells of a stretch that was read; one of the last stretch, however late, makes its measure another."""
+    finder, start = RateFinder(), 0.0
+    for gap in (0.05, 0.055, 0.06, 0.065):
+        begin, last = start, start + 39 * gap
+        for number in range(40):
+            finder.sent(begin + number * gap)
+        finder.rejected(last + 0.1, last, 1.0)
+        measured, start = finder.rate, last + 1.2  # asked for, as a pace does before it lets another out
+    assert 10.0 < measured < 1.0 / 0.05
+    finder.rejected(last + 0.2, begin - 1.5, 1.0)
+    assert finder.rate == measured
+    finder.rejected(last + 0.3, begin + 10 * gap, 1.0)
+    assert finder.rate != measured
+
+
+def test_what_is_refused_far_below_a_sustained_rate_is_not_followed_down() -> None:
+    """90 a second were served for 10 s; refusals at 2 a second are nobody's limit, until most of a burst is refused."""
+    finder, now = RateFinder(), 0.0
+    for _ in range(4):
+        for number in range(300):
+            finder.sent(now + number * 0.01)
+        now += 3.0
+        finder.rejected(now, now - 0.01, 0.2)
+        assert finder.rate < 140.0
+        now += 0.3
+    for _ in range(3):
+        for number in range(6):
+            finder.sent(now + number * 0.5)
+        now += 2.5
+        finder.rejected(now, now, 0.2)
+        assert finder.rate == float("inf")
+        now += 0.3
+    for number in range(20):
+        finder.sent(now + number * 0.01)
+    for number in range(5, 20):
+        finder.rejected(now + 0.3, now + number * 0.01, 0.2)
+    assert finder.rate < 100.0

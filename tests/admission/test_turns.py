@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import pytest
 
+from selfinstruct.admission import turns
 from selfinstruct.admission.breaker import Breaker
 from selfinstruct.admission.budget import Budget, Caps, Totals
+from selfinstruct.admission.chance import FLOODED
 from selfinstruct.admission.gate import Gate
 from selfinstruct.admission.pace import Pace
 from selfinstruct.admission.turns import Turns
@@ -70,6 +72,7 @@ class Noted:
 
     def __init__(self, real: object) -> None:
         self._real = real
+        self.lifted = False  # set on a pace
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -185,6 +188,70 @@ async def test_a_reserved_call_that_is_cancelled_takes_nobodys_turn() -> None:
     last = desk.send(2)
     desk.turns.returned(left, 0, 0, None)
     assert (await ends(last), desk.turns.in_flight) == (["granted"], 1)
+
+
+async def test_a_reservation_granted_to_one_who_is_cancelled_meanwhile_is_taken_back() -> None:
+    """Neither its bound nor its place stays set aside; the next in line is reserved instead."""
+    desk = Desk(limit=4, caps=Caps(tokens=100))
+    await desk.reserved(0)
+    gone, next_one = desk.reserve(1, 80), desk.reserve(2, 70)
+    await rest()
+    await desk.turns.send(draw(0), 0)  # which lets one more be reserved
+    gone.cancel()
+    assert await granted(gone, next_one) == [1]
+    assert gone.cancelled()
+    assert desk.budget.reserved == Totals(2, 70, 0)
+    waiting = desk.reserve(3)
+    assert await granted(waiting) == []  # one is reserved ahead, as before
+    waiting.cancel()
+
+
+async def test_a_turn_granted_to_one_who_is_cancelled_meanwhile_is_taken_back() -> None:
+    """It did not fly: its slot is free, and it is reserved until its caller says that it will not be sent."""
+    desk = Desk(limit=1)
+    left = await desk.sent(0)
+    await desk.reserved(1)
+    gone = desk.send(1)
+    await rest()
+    desk.turns.returned(left, 0, 0, None)
+    gone.cancel()
+    await rest()
+    assert (gone.cancelled(), desk.turns.in_flight) == (True, 0)
+    behind = desk.reserve(2)
+    assert await granted(behind) == []
+    desk.turns.unsent()
+    assert await granted(behind) == [0]
+    await desk.turns.send(draw(2), 0)
+    assert desk.turns.in_flight == 1
+
+
+async def test_who_is_sent_away_and_cancelled_at_once_gives_nothing_back() -> None:
+    """There was no grant; a second call of the same kind keeps what it was granted."""
+    desk = Desk(limit=4, caps=Caps(tokens=100))
+    kept, gone = desk.reserve(0, 60), desk.reserve(1, 60)
+    assert await granted(kept, gone) == [0]
+    desk.gate.close()
+    gone.cancel()
+    await rest()
+    assert gone.cancelled()
+    assert desk.budget.reserved == Totals(1, 60, 0)
+
+
+async def test_a_probe_that_nobody_waits_for_any_more_is_followed_by_another() -> None:
+    """Cancelled on the way, or when it was just about to leave: otherwise nothing would ever leave again."""
+    desk = Desk(limit=8)
+    await desk.reserved(0, 1)
+    desk.breaker.is_open = True
+    left = await desk.turns.send(draw(0), 0)
+    waiting = desk.send(1)
+    assert await granted(waiting) == []
+    desk.turns.returned(left, 0, 0, Withdrawn("not waited for"))
+    waiting.cancel()  # granted by now
+    await rest()
+    assert (waiting.cancelled(), desk.breaker.probing, desk.turns.in_flight) == (True, False, 0)
+    desk.turns.unsent()
+    await desk.sent(2)
+    assert desk.breaker.told == ["probe", "failed: not waited for"] * 2 + ["probe"]
 
 
 # --- in flight ------------------------------------------------------------------------------------------------------
@@ -353,6 +420,66 @@ async def test_each_ending_is_told_to_whom_it_concerns(
     assert desk.window.told("answered", "rejected", "troubled") == window
     assert desk.breaker.told == breaker
     assert desk.turns.in_flight == 0
+
+
+class Clock:
+    """Monotonic seconds that pass when the test says so."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The time by which turns are granted."""
+    clock = Clock()
+    monkeypatch.setattr(turns, "time", clock)
+    return clock
+
+
+async def refused_by_chance(desk: Desk, clock: Clock) -> None:
+    """Five refusals, each after ten answers: three of them after a tenth of a second, so two at a slow pace."""
+    for seconds in (0.1, 0.1, 0.1, 1.0, 1.0):
+        for _ in range(10):
+            desk.turns.in_flight += 1
+            desk.turns.returned(clock.now, 0, 0, None)
+        clock.now += seconds
+        desk.turns.in_flight += 1
+        desk.turns.returned(clock.now - 0.01, 0, 0, Rejected("slow", status=429, retry_after=0.01))
+
+
+async def test_refusals_by_chance_change_neither_the_pace_nor_what_flies(clock: Clock) -> None:
+    """From the fifth burst on: pace and window are let go, and what is left of a refusal is a fence, if a short one."""
+    desk = Desk()
+    await refused_by_chance(desk, clock)
+    assert desk.pace.lifted is True
+    for wish in (3.0, None):
+        desk.turns.in_flight += 1
+        desk.turns.returned(clock.now + 0.1, 0, 0, Rejected("slow", status=429, retry_after=wish))
+    assert desk.window.told("rejected", "lift", "restart") == ["rejected"] * 4 + ["lift"]
+    assert desk.pace.told("rejected", "fence") == ["rejected"] * 4 + ["fence"] * 3
+    assert [given for name, given in desk.pace.calls if name == "fence"] == [
+        (clock.now, 0.01),
+        (clock.now, 3.0),
+        (clock.now, 0.05),
+    ]
+
+
+async def test_a_flood_of_refusals_brings_pace_and_window_back(clock: Clock) -> None:
+    """There is a limit after all: from then on a refusal is a matter of our pace again."""
+    desk = Desk()
+    await refused_by_chance(desk, clock)
+    clock.now += 10.0
+    for number in range(FLOODED):
+        assert desk.pace.lifted is True
+        desk.turns.in_flight += 1
+        desk.turns.returned(clock.now + 0.001 * number, 0, 0, Rejected("slow", status=429))
+    assert desk.pace.lifted is False
+    assert desk.window.told("rejected", "lift", "restart") == ["rejected"] * 4 + ["lift", "restart", "rejected"]
+    assert desk.pace.told("rejected") == ["rejected"] * 5
 
 
 async def test_a_burst_of_refusals_is_told_with_all_that_were_in_flight() -> None:
