@@ -72,7 +72,8 @@ class Runner:
 
     ``screened`` is called after each round, for progress. After `run`, ``exhausted`` tells whether new candidates ran
     out. Raises what stopped the run; every screened round is then in a shard or, for nothing, derived again from the
-    ledger. Raises the gate's reason, or `Withdrawn`, when it was closed from outside.
+    ledger. Raises the gate's reason, or `Withdrawn`, when it was closed from outside before the end; a `ConfigProblem`
+    in any case.
     """
 
     def __init__(
@@ -103,8 +104,10 @@ class Runner:
                 self._note(None if task.cancelled() else task.exception())
         if self._failure is not None:
             raise self._failure
-        if not all(run.done for run in self.chain):
-            raise self._gate.reason or Withdrawn("the run was asked to stop")
+        reason = self._gate.reason
+        # A server that counts otherwise voids the caps of this run: said, even where its answer was the last one.
+        if isinstance(reason, ConfigProblem) or not all(run.done for run in self.chain):
+            raise reason or Withdrawn("the run was asked to stop")
 
     def _go_on(self) -> set[asyncio.Task[list[Outcome]]]:
         """Screen the rounds that are whole, start those that may start; returns what is in flight.

@@ -724,6 +724,21 @@ async def test_a_gate_closed_when_all_is_done_changes_nothing(tmp_path: Path) ->
     assert made.stages[1].store.manifest.state == "complete"
 
 
+async def test_what_a_person_has_to_mend_is_said_even_when_all_is_done(tmp_path: Path) -> None:
+    """The last answer used more than its bound: every round is screened and kept, and the run ends with the problem."""
+    problem = ConfigProblem("the server counts otherwise")
+
+    def watch(made: Bench) -> None:
+        if made.stages[1].done:
+            made.gate.close(problem)
+
+    made: Bench = bench(tmp_path, four_new_words, target=16, screened=watch)
+    with pytest.raises(ConfigProblem) as raised:
+        await made.runner.run()
+    assert raised.value is problem
+    assert [stage.store.manifest.state for stage in made.stages] == ["complete", "complete"]
+
+
 # --- going on -------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ import pytest
 from selfinstruct.models import retrying
 from selfinstruct.money import Price, bound_of, parse_price
 from tests.command import Ended, invoke
-from tests.faults.answer_server import middling
+from tests.faults.answer_server import AnswerServer, middling
 from tests.faults.campaign import (
     PRICE,
     Campaign,
@@ -251,3 +251,23 @@ def test_a_count_above_its_bound_is_recorded_and_ends_the_run(tmp_path: Path, ca
         assert len(known) == server.stats()["executed"] < 60
         assert invoke(*complete(requests, server.url, tmp_path / "out", **options)).code == 0
         assert server.stats()["most_executed"] == 1
+
+
+def test_a_count_above_its_bound_ends_the_run_even_with_its_last_answer(tmp_path: Path) -> None:
+    """78 though all is done and kept: the bill may be another than the ledger's, and the cap did not hold."""
+    options = {"concurrency": 1, "max_tokens_total": 10_000_000}
+    with AnswerServer() as server:
+        assert invoke(*generate(server.url.removesuffix("/v1"), tmp_path / "whole", 5, **options)).code == 0
+    last = server.counts.requests - 1
+    choice = {"index": 0, "text": "Output: fine", "logprobs": None, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 100, "completion_tokens": 2_000_000}
+    over = orjson.dumps({"object": "text_completion", "model": "middling", "choices": [choice], "usage": usage})
+    with AnswerServer(fault=lambda path, number: (200, over) if number == last else None) as server:
+        words = generate(server.url.removesuffix("/v1"), tmp_path / "run", 5, **options)
+        ended = invoke(*words)
+        assert (ended.code, "100 + 2000000 tokens" in ended.err) == (78, True), ended.err
+        assert server.counts.requests == last + 1
+        for stage in ("bootstrap", "classify", "instances"):
+            manifest = orjson.loads((tmp_path / "run" / stage / "manifest.json").read_bytes())
+            assert manifest["state"] == "complete"
+        assert rows(tmp_path / "run", "SELECT DISTINCT state FROM attempts") == [("settled",)]
