@@ -25,6 +25,7 @@ class Paced(NamedTuple):
     seconds: float
     answered: int
     refused: int
+    fences: int
     inside_fences: list[float]
     bodies_executed_twice: bool
 
@@ -47,7 +48,12 @@ def paced(tmp_path: Path, count: int) -> Paced:
     inside = [milliseconds for milliseconds in stats["inside_fences_ms"] if milliseconds > known_too_late]
     statuses = stats["statuses"]
     seen = Paced(
-        orjson.loads(ended.out)["seconds"], statuses["200"], statuses.get("429", 0), inside, stats["most_executed"] > 1
+        seconds=orjson.loads(ended.out)["seconds"],
+        answered=statuses["200"],
+        refused=statuses.get("429", 0),
+        fences=stats["fences"],
+        inside_fences=inside,
+        bodies_executed_twice=stats["most_executed"] > 1,
     )
     print(f"{seen.seconds / ((count - BURST) / A_SECOND):.3f} x ideal, {seen.share_refused:.2%} refused")
     return seen
@@ -62,9 +68,9 @@ def test_a_limit_found_out_by_refusals_is_kept_to(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_limit_found_out_by_refusals_is_used_up(tmp_path: Path) -> None:
-    """1500 requests: 5 % refused at most, none inside a fence; the time is a figure to read, not a test."""
+    """1500 requests: every fence costs a second of the fifteen, so there are few; the time is a figure to read."""
     seen = paced(tmp_path, 1500)
     assert (seen.answered, seen.inside_fences, seen.bodies_executed_twice) == (1500, [], False)
+    assert 0 < seen.fences <= 5  # 1 or 2, and 3 on a machine that is three times overloaded
     assert seen.share_refused <= 0.05
     print(f"1500 requests in {seen.seconds / ((1500 - BURST) / A_SECOND):.2f} times the time the limit allows")
-    assert seen.seconds <= 2.0 * (1500 - BURST) / A_SECOND  # a crawl would show, a busy machine does not
