@@ -13,9 +13,10 @@ from pathlib import Path
 
 from selfinstruct import batch_file, call_path, wire
 from selfinstruct.batch_file import RequestLine
-from selfinstruct.config import ModelRecipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.ledger_reader import Call, LedgerReader
 from selfinstruct.models.opening import Opened
+from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Draw, Noun, Request
 
 STAGE = "complete"

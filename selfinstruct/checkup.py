@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from selfinstruct import __version__, call_path, run_folder
 from selfinstruct.base_url import proxy_of
-from selfinstruct.config import ModelRecipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.errors import (
     AccessDenied,
     ConfigProblem,
@@ -38,6 +38,7 @@ from selfinstruct.models import opening
 from selfinstruct.models.listing import list_models
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import PRICE_HINT, Price, show_money, show_price
+from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Draw, Message, Request, Sampling
 
 State = Literal["ok", "warn", "fail"]

@@ -20,7 +20,7 @@ import orjson
 
 from selfinstruct import batch_file, call_path, identity, wire
 from selfinstruct.batch import STAGE, Batch, waiting
-from selfinstruct.config import ModelRecipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
 from selfinstruct.launch import Plan
 from selfinstruct.ledger_reader import LedgerReader
@@ -29,6 +29,7 @@ from selfinstruct.models import opening
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import Price
 from selfinstruct.protocols import Job
+from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Provenance, Record, Request, SeedTask
 from selfinstruct.store import Manifest, read_manifest
 

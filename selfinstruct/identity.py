@@ -12,9 +12,9 @@ import orjson
 from pydantic import ValidationError
 
 from selfinstruct import __version__
-from selfinstruct.config import ModelRecipe, Recipe
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged
 from selfinstruct.methods import Link
+from selfinstruct.recipe import ModelRecipe, Recipe
 from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
 from selfinstruct.store_files import pretty, write_whole
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from selfinstruct import __version__, call_path, identity, resources, run_folder, seed_tasks
 from selfinstruct.admission.budget import Budget
-from selfinstruct.config import Recipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.errors import LimitReached, UnusableAnswers
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import Spending
 from selfinstruct.methods import METHODS, Link, Parts
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
+from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, SeedTask
 from selfinstruct.store import StageStore, Tally, read_manifest

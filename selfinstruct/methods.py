@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import prompts
-from selfinstruct.config import Recipe
 from selfinstruct.errors import BadData, UsageProblem
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.filters.rouge_l import RougeLNovelty
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter, Stage
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Rendering, Sampling, SeedTask
 from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify

@@ -24,6 +24,7 @@ from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_audit import LEDGER, calls_of, calls_with
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models.opening import Opened
+from selfinstruct.recipe import Recipe
 from selfinstruct.results import ANSWERS, ERRORS, Written
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Draw, Endpoint, Request
@@ -130,7 +131,7 @@ def _shards_at(folder: Path) -> int:
 
 
 async def _run(
-    path: Path, place: Path, rows: LedgerReader, recipe: config.Recipe, target: int
+    path: Path, place: Path, rows: LedgerReader, recipe: Recipe, target: int
 ) -> tuple[dict[str, Manifest], list[Draw]]:
     """The loop of a run over its own ledger; what is in whole shards, and the calls that the ledger does not have."""
     started = identity.of_run(path)

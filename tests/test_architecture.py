@@ -15,7 +15,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from selfinstruct import config
+from selfinstruct import recipe
 
 PACKAGE = Path(__file__).resolve().parents[1] / "selfinstruct"
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 NOUNS_AND_VERBS = {"schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "failpoints", "money", "parsing", "prompts", "resources", "run_folder"),
-    *("run_lock", "seed_tasks", "wire", "wire_errors"),
+    *("rules", "run_lock", "seed_tasks", "wire", "wire_errors"),
 }
 
 # schema ← protocols ← {models, stages, filters, store, ledger} ← runner ← cli. A module not listed here has no place
@@ -47,7 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "failpoints": set(),
     "money": {"errors", "schema"},
     "pricing": {"errors", "money", "resources"},
-    "config": {"errors", "money", "resources", "schema"},
+    "rules": {"errors", "resources", "schema"},
+    "endpoints": {"errors", "resources", "schema"},
+    "recipe": {"rules", "schema"},
+    "config": {"errors", "money", "recipe", "resources"},
     "protocols": {"schema"},
     "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file", "ledger_reader"},
     "ledger_reader": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
@@ -61,26 +64,31 @@ MAY_IMPORT: dict[str, set[str]] = {
     "formats": LEAVES | {"schema", "store", "store_files"},
     "training": LEAVES | {"schema", "store"},
     "evaluation": LEAVES | {"schema", "store"},
-    "methods": NOUNS_AND_VERBS | LEAVES | {"config", "filters", "stages"},  # which stages and filters make a method
-    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "methods", "store", "store_files"},
-    "runner": NOUNS_AND_VERBS | LEAVES | {"admission", "config", "filters", "ledger", "models", "stages", "store"},
+    "methods": NOUNS_AND_VERBS
+    | LEAVES
+    | {"config", "recipe", "filters", "stages"},  # which stages and filters make a method
+    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "recipe", "methods", "store", "store_files"},
+    "runner": NOUNS_AND_VERBS
+    | LEAVES
+    | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
 }
-MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "models", "pricing"}
+MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "recipe", "models", "pricing"}
 MAY_IMPORT["call_path"] |= {"ledger", "ledger_reader"}
-MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "ledger_reader", "models", "schema"}
+MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "recipe", "ledger_reader", "models", "schema"}
 MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
-MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "ledger_reader"}
+MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}
 MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
 MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
-MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "findings", "identity", "models", "results", "schema"}
+# What `doctor` looks at.
+MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "models", "pricing", "recipe", "schema"}
+MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "recipe", "findings", "identity", "models", "results", "schema"}
 MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
 MAY_IMPORT["repairing"] = MAY_IMPORT["launch"] | MAY_IMPORT["verifying"] | {"launch", "verifying"}
-MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "models", "pricing", "schema"}  # what `doctor` looks at
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # What single modules may import beyond their folder's line.
@@ -88,7 +96,8 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
     "models/admitted.py": {"admission", "ledger"},  # waits for a turn, reserves each attempt before it is sent
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
     "models/replay.py": {"ledger_reader"},  # answers from a recorded one
-    "models/opening.py": {"config", "ledger_reader"},  # turns a recipe, the settings and a recorded run into a model
+    # Makes a model of what a run is started with.
+    "models/opening.py": {"config", "endpoints", "ledger_reader", "recipe"},
 }
 
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
@@ -430,6 +439,6 @@ def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
-    assert [api.value for api in options.Api] == list(get_args(config.Api)) == list(config.DEFAULT_MODELS)
-    assert [method.value for method in generate.Method] == list(get_args(config.Method)) == list(METHODS)
+    assert [api.value for api in options.Api] == list(get_args(recipe.Api)) == list(recipe.DEFAULT_MODELS)
+    assert [method.value for method in generate.Method] == list(get_args(recipe.Method)) == list(METHODS)
     assert [format.value for format in export.Format] == list(FORMATS)

@@ -17,12 +17,12 @@ from selfinstruct import completing, config, results, run_lock, wire
 from selfinstruct.batch import Batch, draw_of
 from selfinstruct.batch_file import RequestLine
 from selfinstruct.completing import Account
-from selfinstruct.config import ModelRecipe
 from selfinstruct.errors import BadData, LimitReached, ModelError, OutputFailed, RunLocked
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model
+from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Endpoint, Request
 from tests.models.loopback import chat
 from tests.request_files import answers, errors, mark, numbered, request, rows, write

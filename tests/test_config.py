@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from selfinstruct import resources
-from selfinstruct.config import Recipe, Settings, known_keys, resolve, settings
+from selfinstruct.config import Settings, resolve, settings
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.money import Amount, Price
+from selfinstruct.recipe import Recipe, known_keys
 
 # Self-Instruct's values, from its code (systems §1.1 to §1.4).
 PAPER: dict[str, Any] = {

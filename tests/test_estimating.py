@@ -12,11 +12,12 @@ import pytest
 
 from selfinstruct import call_path, estimating, launch
 from selfinstruct.batch import Batch
-from selfinstruct.config import BootstrapRecipe, ModelRecipe, Recipe, Settings, settings
+from selfinstruct.config import Settings, settings
 from selfinstruct.errors import BadData, ConfigProblem
 from selfinstruct.forecast import Estimate, Forecast, Use
 from selfinstruct.models import opening
 from selfinstruct.money import bound_of
+from selfinstruct.recipe import BootstrapRecipe, ModelRecipe, Recipe
 from selfinstruct.store import read_manifest
 from tests.command import invoke
 from tests.faults.answer_server import AnswerServer

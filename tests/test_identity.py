@@ -10,11 +10,12 @@ import orjson
 import pytest
 
 from selfinstruct import __version__, identity, prompts
-from selfinstruct.config import Recipe, resolve
+from selfinstruct.config import resolve
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged, OutputFailed
 from selfinstruct.identity import StageIdentity
 from selfinstruct.methods import Link
 from selfinstruct.protocols import Stage
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Instance, Rendering, SeedTask
 
 PROMPT = (

@@ -8,11 +8,12 @@ from typing import Any, cast
 import pytest
 
 from selfinstruct import identity
-from selfinstruct.config import ModelRecipe, Recipe, Settings, known_keys
+from selfinstruct.config import Settings
 from selfinstruct.identity import CLASSES, StageIdentity
 from selfinstruct.methods import Link
 from selfinstruct.models.opening import named, open_model
 from selfinstruct.protocols import Stage
+from selfinstruct.recipe import ModelRecipe, Recipe, known_keys
 
 STAGES = ("bootstrap", "classify", "instances")
 RECIPE = Recipe(model=ModelRecipe(api="chat", name="m", base_url="http://127.0.0.1:9/v1"))

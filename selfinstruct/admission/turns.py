@@ -22,13 +22,10 @@ from selfinstruct.admission.window import Window
 from selfinstruct.errors import (
     CapReached,
     ConfigProblem,
-    MaybeExecuted,
     ModelError,
-    NotSent,
     Rejected,
     RequestRefused,
     SelfinstructError,
-    UnusableResponse,
     Withdrawn,
 )
 from selfinstruct.money import UNBOUNDED, Bound
@@ -119,7 +116,7 @@ class Turns:
         elif isinstance(error, Rejected) and error.too_many:
             self._too_many(now, sent_at, error.retry_after)
             self._breaker_answered(now, sent_at)  # whoever refuses for our pace is there
-        elif isinstance(error, Rejected | NotSent | MaybeExecuted | UnusableResponse):
+        elif isinstance(error, ModelError):  # not there, lost on the way, odd
             if error.retry_after:
                 self._pace.fence(now, error.retry_after)
             self._window.troubled(now)
@@ -127,7 +124,7 @@ class Turns:
         elif isinstance(error, Withdrawn):
             if self._breaker.is_open:  # a probe that nobody waits for any more tells nothing, but must be followed
                 self._breaker.failed(now, sent_at, str(error))
-        elif not isinstance(error, ModelError):
+        else:
             self._gate.close(error)  # a wrong key, a wrong address: now, or each answer would let the next one out
         self.look()
 

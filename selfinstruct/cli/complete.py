@@ -67,7 +67,7 @@ def complete(
 
     The same command again resumes: nothing recorded is sent twice. Lines may be appended in between.
     """
-    from selfinstruct.config import ModelRecipe
+    from selfinstruct.recipe import ModelRecipe
 
     settings = options.settings_of(context)
     recipe = ModelRecipe(

@@ -36,7 +36,7 @@ def doctor(
     Exits 0 when nothing fails, warnings or not; else with the code a run would end with.
     """
     from selfinstruct import checkup
-    from selfinstruct.config import ModelRecipe
+    from selfinstruct.recipe import ModelRecipe
 
     settings = options.settings_of(context)
     recipe = ModelRecipe(api=api.value, name=model or "", base_url=base_url or settings.openai_base_url)

@@ -16,9 +16,10 @@ from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from selfinstruct.config import Recipe, Settings
+    from selfinstruct.config import Settings
     from selfinstruct.launch import Plan
     from selfinstruct.models.opening import Opened
+    from selfinstruct.recipe import Recipe
     from selfinstruct.runner import StageRun
 
 

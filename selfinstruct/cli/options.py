@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from selfinstruct.config import ModelRecipe, Settings
+    from selfinstruct.config import Settings
+    from selfinstruct.recipe import ModelRecipe
 
 OutputDir = Annotated[
     Path | None,

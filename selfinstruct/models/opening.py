@@ -8,10 +8,11 @@ from typing import NamedTuple
 import orjson
 
 from selfinstruct.base_url import normal_base_url
-from selfinstruct.config import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.protocols import Model
+from selfinstruct.recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe
 from selfinstruct.schema import Endpoint, Rendering
 
 EMBEDDED_CONCURRENCY = 1

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.config import BootstrapRecipe
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.protocols import Drop, Filter
+from selfinstruct.recipe import BootstrapRecipe
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Provenance, TaskInstance
 
 SELF_INSTRUCT_BLACKLIST = BootstrapRecipe().blacklist

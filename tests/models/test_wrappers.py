@@ -19,7 +19,7 @@ from selfinstruct.admission.pace import Pace
 from selfinstruct.admission.tariff import Tariff
 from selfinstruct.admission.turns import Turns
 from selfinstruct.admission.window import Window
-from selfinstruct.config import ModelRecipe, Settings
+from selfinstruct.config import Settings
 from selfinstruct.errors import (
     AccessDenied,
     BadData,
@@ -43,6 +43,7 @@ from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.replay import ReplayModel
 from selfinstruct.money import Price
 from selfinstruct.protocols import Model
+from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Endpoint, Request
 from tests.models.scripted import ENDPOINT, Scripted, answer, request, until
 
