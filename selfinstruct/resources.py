@@ -26,6 +26,11 @@ def recipes_dir() -> Path:
     return _PACKAGE / "recipes"
 
 
+def rules_dir() -> Path:
+    """The folder of the filters' word lists and limits, ``<name>.toml``; the same in a wheel and in a checkout."""
+    return _PACKAGE / "filters" / "rules"
+
+
 def _shipped(name: str) -> Path:
     packed = _PACKAGE / "_data" / name
     return packed if packed.is_dir() else _PACKAGE.parent / name

@@ -7,6 +7,7 @@ sees it in the finish reason.
 
 from __future__ import annotations
 
+import html
 import re
 import unicodedata
 from collections import Counter
@@ -20,6 +21,7 @@ from selfinstruct.schema import TaskInstance
 
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
+_HANZI = re.compile(f"[{_CJK}]")
 _PIECE = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _LIST_MARK = re.compile(r"(?m)^\s*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
 _CODE_SIGN = re.compile(r"[][(){}<>=\\|_]")
@@ -27,20 +29,33 @@ _EMPTY_FENCE = re.compile(r"```(?:\S+\n)?\s*```")
 _STRAY = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\r(?!\n)")
 
 # These three are held against the folded output: letters and digits only, without case.
-_NO_ANSWER = re.compile("na|none(?:given)?|not(?:applicable|available)|无|不适用|暂无")
+_NO_ANSWER = re.compile("na|none(?:given)?|not(?:applicable|available)|[无無]|不[适適]用|[暂暫][无無]|未提供")
 _PLACEHOLDER = re.compile(
-    "no(?:output|input|answer)(?:given|provided|required|needed|available)?|(?:无|没有)(?:输出|输入|答案)"
+    "no(?:output|input|answer)(?:given|provided|required|needed|available)?"
+    "|(?:[无無][需须須]?|[没沒]有|不需要|[暂暫][无無])(?:[输輸][出入]|回?答案?|[内內]容|[数數][据據]|信息|[资資][讯訊])"
+    "|(?:[内內]容|答案|此[处處]|以下)?(?:省略|略去?)(?:若干字|[内內]容)?"
+    "|[请請]?在?此[处處]?(?:[填输輸][写寫入]|插入|粘[贴貼]|添加|[写寫]下?)(?:[您你]的?|相[关關]|具[体體])?"
+    "(?:[输輸]出|答案|回答|[内內]容|文[字本]|信息|正文)?"
 )
 _IN_BRACKETS = re.compile(
-    "(?:insert)?(?:your)?(?:output|answer|response)(?:here)?|placeholder|blank|empty|(?:在此|请)?(?:输入)?(?:输出|答案|回答)"
+    "(?:insert)?(?:your)?(?:output|answer|response)(?:here)?|placeholder|blank|empty|[请請]?(?:在此)?(?:[输輸]入)?(?:[输輸]出|答案|回答)"
+    "|待[补補]充|待填[写寫]?|待定|空白?|[您你]的(?:答案|回答)"
 )
 _BRACKETS = re.compile(r"[\[<({【《（].*[\])}>】》）][.:。：]?")
+_LEFT_OUT = re.compile(r"[（(【\[][^（()）【\]]{0,6}此[处處]省略[^（()）【\]]{0,12}[）)】\]]")
+_LONGEST_PLACEHOLDER = 60
 
 GRAM = 4
 """Loops show as runs of four words: shorter ones recur in any text."""
 
 COPIED = 8
 """So many words in a row are not found twice by chance; in 74 outputs of the embedded model they meant a copy."""
+
+COPIED_CHARACTERS = 12
+"""So many Chinese characters say as much: 30 random outputs shared 8 in a row with 44 of 8 000 others, 12 with 3."""
+
+CHANTED = 6
+"""A Chinese phrase shorter than this may be said twice on purpose (恭喜发财，恭喜发财); three times is a loop."""
 
 
 class OutputChecks:
@@ -50,13 +65,15 @@ class OutputChecks:
     * ``control_characters``: NUL and other control characters except tab and line ends, or U+FFFD, the mark of broken
       decoding. These are looked for in the input as well.
     * ``not_available``: the whole output, whatever its case and punctuation, is "N/A", "none", "no output",
-      "[your answer]" and the like. Where the task is a classification, "none" and "N/A" may be labels and are kept.
+      "[your answer]", 略, 无需输出, 请在此处填写答案 and the like; or a part of it, in brackets, is said to be left out
+      (此处省略). Where the task is a classification, "none", "N/A" and 无 may be labels and are kept.
     * ``echo``: the output is the input again, letter for letter, or the instruction again, whatever the case and
       punctuation. The input is compared strictly because of tasks such as "add the missing commas". A single word is
       never an echo.
     * ``refusal``: the whole output declines, in the words assistants use.
-    * ``demo_copy``: `COPIED` words in a row are those of one of the ``worked_examples`` that the prompts show, and the
-      task does not hold them itself. Small models hand their examples back.
+    * ``demo_copy``: `COPIED` words in a row, or `COPIED_CHARACTERS` characters of Chinese, are those of one of the
+      ``worked_examples`` that the prompts show, and the task does not hold them itself. Small models hand their
+      examples back.
     * ``too_few_words``: fewer than ``min_words`` words, where a Chinese character, kana or hangul syllable is a word.
       Labels count too: leave it at 0, the default, where classification tasks are wanted.
     * ``ngram_loop``: a phrase is said over and over, see `_evident_loop`, whose rule keeps tables, code and refrains.
@@ -69,7 +86,7 @@ class OutputChecks:
     ) -> None:
         self.min_words = min_words
         self.max_ngram_repeats = max_ngram_repeats
-        self._shown = {gram for text in worked_examples for gram in _grams(_words(text), COPIED)}
+        self._shown = {run for text in worked_examples for run in _copyable(text)}
 
     def check(self, record: TaskInstance) -> Drop | None:
         """Why the output is no answer, or None."""
@@ -87,21 +104,24 @@ class OutputChecks:
         return record
 
     def _copy(self, record: TaskInstance) -> Drop | None:
-        copied = self._shown.intersection(_grams(_words(record.output), COPIED))
-        given = set(_grams(_words(f"{record.instruction} {record.input}"), COPIED)) if copied else set()
+        if not self._shown:
+            return None
+        copied = self._shown.intersection(_copyable(record.output))
+        given = set(_copyable(f"{record.instruction} {record.input}")) if copied else set()
         return Drop("demo_copy", " ".join(min(copied - given))) if copied - given else None
 
     def _too_few(self, record: TaskInstance) -> Drop | None:
-        count = len(_WORD.findall(record.output))
+        count = len(_WORD.findall(record.output)) if self.min_words else 0
         if count < self.min_words:
             return Drop("too_few_words", f"{count} words, at least {self.min_words}")
         return None
 
     def _loop(self, record: TaskInstance) -> Drop | None:
         text = _LIST_MARK.sub("", record.output).casefold()  # numbered lines that all say the same are a loop
-        matches = list(_WORD.finditer(text))
-        words = [match.group() for match in matches]
+        words = _WORD.findall(text)
+        matches: list[re.Match[str]] = []
         for stretch in _stretches(words):
+            matches = matches or list(_WORD.finditer(text))
             phrase = text[matches[stretch.start].start() : matches[stretch.start + stretch.period].start()]
             if _evident_loop(stretch, phrase, len(words)):
                 return Drop("ngram_loop", f"{stretch.length // stretch.period} times: {' '.join(phrase.split())}")
@@ -124,15 +144,19 @@ def _unreadable(record: TaskInstance) -> Drop | None:
 
 
 def _no_answer(record: TaskInstance) -> Drop | None:
-    output = record.output.strip()
+    output = html.unescape(record.output.strip())  # a page's "&lt;noinput&gt;" is a tag, too
+    if left_out := _LEFT_OUT.search(output):
+        return Drop("not_available", left_out.group())
+    if output == record.input.strip() and len(_WORD.findall(output)) > 1:
+        return Drop("echo", "of the input")
+    if len(output) > max(_LONGEST_PLACEHOLDER, 2 * len(record.instruction)):
+        return None
     folded = _folded(output)
     if _PLACEHOLDER.fullmatch(folded) or (_BRACKETS.fullmatch(output) and _IN_BRACKETS.fullmatch(folded)):
         return Drop("not_available", output)
     sodium = output.strip(".") == "Na"
     if _NO_ANSWER.fullmatch(folded) and not record.is_classification and not sodium:
         return Drop("not_available", output)
-    if len(_WORD.findall(output)) > 1 and output == record.input.strip():
-        return Drop("echo", "of the input")
     if len(_WORD.findall(output)) > 1 and folded == _folded(record.instruction):
         return Drop("echo", "of the instruction")
     return None
@@ -175,16 +199,27 @@ def _stretches(words: list[str]) -> Iterator[_Stretch]:
 def _evident_loop(stretch: _Stretch, phrase: str, words: int) -> bool:
     """True when a stretch, in a text of so many words, cannot be meant.
 
-    Either a phrase of at least four words is said at least twice and is the whole text; or it is said at least four
-    times, over at least 16 words and a third of the text. A phrase of code or of digits alone has to be said eight
-    times over 64 words and a third of the text, because matrices, tables and markup repeat themselves. Three times is
-    a refrain. The numbers were set on published model outputs: they drop the loops found there and keep all else.
+    Either a phrase of at least four words is said at least twice and is the whole text (in Chinese `CHANTED`
+    characters, or four said thrice); or it is said at least four times, over at least 16 words and a third of the text.
+    A phrase of code or of digits alone has to be said eight times over 64 words and a third of the text, because
+    matrices, tables and markup repeat themselves. Three times is a refrain. The numbers were set on published model
+    outputs: they drop the loops found there and keep all else.
     """
     plain = any(char.isalpha() for char in phrase) and not _CODE_SIGN.search(phrase)
-    if plain and stretch.period >= GRAM and stretch.length == words:
+    chanted = stretch.period < CHANTED and stretch.length < 3 * stretch.period and _HANZI.search(phrase)
+    if plain and stretch.period >= GRAM and stretch.length == words and not chanted:
         return True
     times, least = (4, 16) if plain else (8, 64)
     return stretch.length >= max(times * stretch.period, least, words / 3)
+
+
+def _copyable(text: str) -> Iterator[tuple[str, ...]]:
+    """Every run of words, or of characters where most are Chinese, that is long enough to show a copy."""
+    words = _words(text)
+    for length, in_chinese in ((COPIED, False), (COPIED_CHARACTERS, True)):
+        for run in _grams(words, length):
+            if (2 * sum(map(bool, map(_HANZI.match, run))) >= length) is in_chinese:
+                yield run
 
 
 def _words(text: str) -> list[str]:

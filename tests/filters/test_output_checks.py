@@ -80,7 +80,30 @@ def test_tabs_line_ends_and_any_script_are_text(output: str) -> None:
     [
         *("No output", "<nooutput>", "<no output>", "no-output.", "No output required", "NO INPUT", "<noinput>"),
         *("No answer given.", "[output]", "<Your answer here>", "{insert output here}", "(blank)", "[Output]:"),
-        *("无输出", "<无输出>", "没有输入。", "【答案】", "（请输入答案）"),
+        *(
+            "无输出",
+            "<无输出>",
+            "没有输入。",
+            "【答案】",
+            "（请输入答案）",
+            "无需输出",
+            "无需输出。",
+            "<无输入>",
+            "不需要输出",
+            "無輸出",
+        ),
+        *(
+            "略",
+            "（略）",
+            "省略",
+            "此处省略。",
+            "（此处省略）",
+            "内容略",
+            "在此处填写",
+            "请在此处填写答案",
+            "在此处输入您的回答",
+        ),
+        *("[在此处插入内容]", "（待补充）", "【待填写】", "[您的答案]", "暂无数据", "没有内容", "請在此處填寫答案"),
     ],
 )
 def test_a_placeholder_is_no_answer(output: str, label: bool) -> None:
@@ -92,7 +115,7 @@ def test_a_placeholder_is_no_answer(output: str, label: bool) -> None:
     "output",
     [
         *("N/A", "n/a.", "NA", "n. a.", "None", "none.", "<none>", "None given", "Not applicable", "not-applicable"),
-        *("Not available!", "无", "无。", "不适用", "暂无", "Ｎ／Ａ"),
+        *("Not available!", "无", "无。", "不适用", "暂无", "Ｎ／Ａ", "無", "暫無", "不適用。", "【无】", "未提供"),
     ],
 )
 def test_not_available_is_no_answer_but_can_be_a_label(output: str) -> None:
@@ -106,12 +129,61 @@ def test_not_available_is_no_answer_but_can_be_a_label(output: str) -> None:
     [
         *("None of the three is prime.", "N/A means not applicable.", "The output is 5.", "Output", "answer", "Blank"),
         *("No", "No input was needed, so I wrote one.", "Nan", "Nah", "Na", "Na.", "None, none, and one.", "nonesuch"),
-        *("没有", "无人驾驶", "答案是五。", "输出", "[1, 2]", "(output)put", "<b>output</b> and more"),
+        *(
+            "没有",
+            "无人驾驶",
+            "答案是五。",
+            "输出",
+            "[1, 2]",
+            "(output)put",
+            "<b>output</b> and more",
+            "空",
+            "没有变化。",
+        ),
+        *(
+            "无生命",
+            "无法判断",
+            "省略号",
+            "策略",
+            "略有不同",
+            "请在此处签字，并写上日期。",
+            "战略",
+            "省略主语",
+            "无内容审查的论坛",
+        ),
+        *(
+            "无需输出设备也能运行。",
+            "[苹果，梨]",
+            "《无题》",
+            "此处省略的是主语“我”。",
+            "尊敬的[您的姓名]：\n\n恭喜您获奖。",
+        ),
     ],
 )
 def test_an_answer_that_only_contains_such_words_is_kept(output: str) -> None:
     """The whole output has to be the placeholder; "Na" is sodium and "Output" the opposite of input."""
     assert OutputChecks().check(_task(output)) is None
+
+
+def test_a_tag_that_a_page_had_escaped_is_a_placeholder_too() -> None:
+    """Published data holds &lt;noinput&gt; where a web page stood between model and file."""
+    assert OutputChecks().check(_task("&lt;无输出&gt;")) == Drop("not_available", "<无输出>")
+    assert OutputChecks().check(_task("a &lt; b")) is None
+
+
+@pytest.mark.parametrize(
+    ("output", "mark"),
+    [
+        ("春天来了。（此处省略500字）最后，花谢了。", "（此处省略500字）"),
+        ("第一章\n[以下此处省略]\n第三章", "[以下此处省略]"),
+        ("春天來了。（此處省略）", "（此處省略）"),
+        ("他没有说，此处省略一万字。", None),
+        ("括号（省略号）表示没有说完。", None),
+    ],
+)
+def test_a_part_said_to_be_left_out_is_told(output: str, mark: str | None) -> None:
+    """In brackets it is the writer who leaves something out; without them it may be a joke."""
+    assert OutputChecks().check(_task(output)) == (Drop("not_available", mark) if mark else None)
 
 
 # --- echoes ---------------------------------------------------------------------------------------------------------
@@ -140,6 +212,8 @@ def test_an_output_equal_to_the_input_is_an_echo(instruction: str, input: str, o
         pytest.param("写一首关于雨的诗。", "写一首关于雨的诗", id="Chinese"),
         pytest.param("写一首关于雨的诗：", "写一首关于雨的诗！", id="Chinese, other punctuation"),
         pytest.param("用ＡＢＣ造句。", "用abc造句", id="full-width letters"),
+        pytest.param("请问，“画蛇添足”是什么意思？", '请问,"画蛇添足"是什么意思?', id="ASCII punctuation"),
+        pytest.param("《红楼梦》的作者是谁？", "红楼梦的作者是谁", id="no book-title marks"),
     ],
 )
 def test_an_output_equal_to_the_instruction_is_an_echo(instruction: str, output: str) -> None:
@@ -205,6 +279,8 @@ def test_the_shortest_output_wanted_holds_for_labels_too() -> None:
 def test_an_output_that_only_declines_is_a_refusal() -> None:
     """The sentences that count are tested with `parsing.is_refusal`; an apology somebody asked for is none."""
     assert _reason(_task("I'm sorry, but I can't help with that.")) == "refusal"
+    assert _reason(_task("抱歉，我无法回答这个问题。")) == "refusal"
+    assert _reason(_task("抱歉，我不能参加周五的聚会。")) is None
     assert _reason(_task("Dear Aylin, I'm sorry I can't come on Friday. The train was cancelled.")) is None
 
 
@@ -225,6 +301,24 @@ SHOWN = "Fold the letter twice, write the street below the name, and put the sta
 def test_an_output_that_repeats_a_worked_example_is_a_copy(output: str, copied: bool) -> None:
     """What the prompt showed says nothing about this task."""
     reason = _reason(_task(output), OutputChecks(worked_examples=["Short.", SHOWN]))
+    assert reason == ("demo_copy" if copied else None)
+
+
+SHOWN_ZH = "把信纸对折两次，在收信人姓名下面写上街道，再把邮票贴在右上角。"
+
+
+@pytest.mark.parametrize(
+    ("output", "copied"),
+    [
+        pytest.param(SHOWN_ZH, True, id="the whole example"),
+        pytest.param("首先把信纸对折两次，在收信人姓名处签字。", True, id="twelve of its characters"),
+        pytest.param("把信纸对折两次，在收信处签字。", False, id="ten of its characters"),
+        pytest.param("在右上角贴邮票，街道写在姓名下面。", False, id="its words in another order"),
+    ],
+)
+def test_a_copy_of_chinese_takes_twelve_characters(output: str, copied: bool) -> None:
+    """Eight characters are only four or five words, and set phrases are as long."""
+    reason = _reason(_task(output), OutputChecks(worked_examples=[SHOWN_ZH]))
     assert reason == ("demo_copy" if copied else None)
 
 
@@ -251,6 +345,8 @@ def test_words_the_task_itself_holds_are_no_copy() -> None:
         pytest.param(LETTER + "very " * 16, "16 times: very", id="one word, many times, after a good start"),
         pytest.param(LETTER + "and so on " * 6 + "End.", "6 times: and so on", id="with an end"),
         pytest.param("天空是蓝色的。天空是蓝色的。", "2 times: 天空是蓝色的。", id="Chinese, twice"),
+        pytest.param("恭喜发财，恭喜发财，恭喜发财！", "3 times: 恭喜发财，", id="four characters thrice"),
+        pytest.param("好的。" * 8, "8 times: 好的。", id="two characters, many times"),
         pytest.param("我们去了公园。" + "很高兴，" * 6, "6 times: 很高兴，", id="Chinese, after a good start"),
         pytest.param("[0, 0, 0]\n" * 30, "90 times: 0,", id="digits without end"),
         pytest.param("<li>milk</li>\n" * 30, "30 times: li>milk</li> <", id="markup without end"),
@@ -295,6 +391,10 @@ def test_an_evident_loop_is_dropped(output: str, detail: str) -> None:
         pytest.param("Up, right, right. 向上移动，向右移动，向右移动。", id="moves"),
         pytest.param("春天来了，花开了。夏天来了，蝉叫了。秋天来了，叶落了。", id="Chinese parallels"),
         pytest.param("床前明月光，疑是地上霜。举头望明月，低头思故乡。", id="a Chinese poem"),
+        pytest.param("恭喜发财，恭喜发财！", id="a wish said twice"),
+        pytest.param("加油！加油！加油！", id="a cheer"),
+        pytest.param("一闪一闪亮晶晶，满天都是小星星。一闪一闪亮晶晶。", id="a refrain"),
+        pytest.param("星期一：上课。星期二：上课。星期三：上课。星期四：休息。", id="a timetable"),
         pytest.param("Original: It rains today. Corrected: It rains today.", id="a sentence and its equal correction"),
         pytest.param(LETTER + "Thank you, thank you, thank you.", id="thanks at the end"),
     ],
