@@ -11,6 +11,7 @@ A prompt file is TOML front matter between two ``+++`` lines, then Jinja blocks:
     {% block completion %}…{% endblock %}      text for a model that continues it
     {% block system %}…{% endblock %}          messages for a model that answers (system may be absent)
     {% block user %}…{% endblock %}
+    {% block rules %}…{% endblock %}           what both renderings say, filled in with {{ self.rules() }}; any name
 
 Its worked examples, if it has any, stand beside it in ``<name>.jsonl``, one JSON object a line, most telling first.
 An undefined variable is an error, never an empty string. Version and hash go into every record's provenance.
@@ -19,6 +20,7 @@ An undefined variable is an error, never an empty string. Version and hash go in
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +39,17 @@ _ENVIRONMENT = jinja2.Environment(
     keep_trailing_newline=True,
     autoescape=False,  # prompts are plain text, never HTML
 )
+
+
+def _json(value: object) -> str:
+    """The value as JSON on one line, every character as itself; Jinja's own ``tojson`` escapes what HTML would misread.
+
+    Raises `jinja2.UndefinedError` for a missing variable, which says so when it is made a string.
+    """
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+_ENVIRONMENT.filters["json"] = _json
 
 
 @dataclass(frozen=True)

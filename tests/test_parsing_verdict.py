@@ -107,7 +107,7 @@ def test_anything_else_is_unknown_and_never_a_no(text: str) -> None:
     assert error.value.reason == "unknown_verdict"
 
 
-@given(st.text() | st.text("yesno/or \n.,-*是否不", max_size=40))
+@given(st.text() | st.text("yesno/or \n.,-*是否不属于对非分类吗？", max_size=40))
 def test_any_text_gives_a_verdict_or_the_error(text: str) -> None:
     """Nothing but True, False and ParseError comes out, whatever goes in."""
     try:
@@ -116,4 +116,4 @@ def test_any_text_gives_a_verdict_or_the_error(text: str) -> None:
         assert error.reason == "unknown_verdict"
     else:
         assert verdict in (True, False)
-        assert any(word in text.lower() for word in (("yes", "是") if verdict else ("no", "否", "不是")))
+        assert any(word in text.lower() for word in (("yes", "是", "属于", "对") if verdict else ("no", *"否不非")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,29 @@ def test_a_missing_variable_is_an_error_that_names_it(
         load(root).render(rendering, **variables)
 
 
+def test_the_json_filter_writes_any_text_as_one_json_string_and_names_a_missing_one(root: Path) -> None:
+    """Chinese and HTML signs stay as they are, quotes and line breaks do not end the string."""
+    write(root, PROMPT.replace("{{ topic }}.", "{{ topic|json }}."))
+    hostile = "松 <b> & 'x' \"q\" \\ \n\u2028"
+    shown = load(root).render("completion", demos=(), topic=hostile).prompt
+    assert shown is not None
+    quoted = shown.removeprefix("A list about ").removesuffix(".\n\n<item 1>")
+    assert quoted == '"松 <b> & \'x\' \\"q\\" \\\\ \\n\u2028"'
+    assert json.loads(quoted) == hostile
+    with pytest.raises(ConfigProblem, match="prompt stage/en/list: 'topic' is undefined"):
+        load(root).render("completion", demos=())
+
+
+def test_blocks_of_other_names_serve_both_renderings(root: Path) -> None:
+    """What both have to say is written once and filled in with self."""
+    block = "{% block rules %}\n- Short {{ topic }}.\n{% endblock %}\n{% block "
+    write(root, PROMPT.replace("{% block ", block, 1).replace("Go on", "{{ self.rules() }}Go on"))
+    shown = load(root).render("chat", demos=(), topic="trees")
+    assert shown.messages is not None
+    assert [message.role for message in shown.messages] == ["system", "user"]
+    assert shown.messages[1].content.startswith("- Short trees.\nGo on with this list")
+
+
 def test_what_a_variable_holds_is_text_and_never_a_template(root: Path) -> None:
     """Braces and tags of a seed reach the model as they are; nothing is escaped as if it were HTML."""
     hostile = '{{ 7 * 7 }} {% raw %} <b> & "q" {# c #}'
@@ -220,17 +244,31 @@ def test_a_prompt_that_is_not_there_says_where_it_should_be(root: Path) -> None:
 ROOT = resources.prompts_dir()
 SHIPPED = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.md"))
 INSTRUCTION = "Say why {{ braces }} are kept."
+LISTED = ("Name a tree.", "写一首关于雨的诗。", "Sort these words.")
+WHOLE = tuple({"instruction": text, "input": text.upper() * n, "output": "好。"} for n, text in enumerate(LISTED))
+LAST_LINES = {  # by what is open, and for the whole tasks' header by language
+    "task": "<task 4>",
+    "input": "<input>",
+    "label": "<label>",
+    "is_classification": "<is_classification>",
+    "instruction/en": "4. Instruction:",
+    "instruction/zh": "4. 指令：",
+    None: '{"instruction": "Sort these words.", "input": "SORT THESE WORDS.SORT THESE WORDS.", "output": "好。"},',
+}
 
 
 def variables(prompt: Prompt) -> dict[str, Any]:
-    """What the stages fill in; a prompt without demos of its own shows instructions."""
-    demos = prompt.demos or ("Name a tree.", "写一首关于雨的诗。", "Sort these words.")
-    return {"demos": demos, "instruction": INSTRUCTION, "new_tasks": 7, "max_instances": 5}
+    """What the stages fill in; a prompt without demos of its own shows instructions, or whole tasks."""
+    demos = prompt.demos or (WHOLE if "/tasks" in prompt.name else LISTED)
+    return {"demos": demos, "instruction": INSTRUCTION, "new_tasks": 7, "tasks": 10, "max_instances": 5}
 
 
 def test_every_stage_has_its_prompts() -> None:
-    """The list the next two tests go through is not empty."""
-    assert {name.split("/")[0] for name in SHIPPED} >= {"bootstrap", "classify", "instances"}
+    """In both languages, under the same names; BELLE is Chinese."""
+    stages = ["bootstrap/{}/list", "classify/{}/is_classification", "instances/{}/input_first"]
+    stages += ["instances/{}/output_first", "alpaca/{}/tasks", "alpaca/{}/tasks_json"]
+    served = [stage.format(lang) for stage in stages for lang in ("en", "zh")]
+    assert sorted([*served, "belle/zh/tasks", "belle/zh/tasks_json"]) == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -243,9 +281,10 @@ def test_a_shipped_prompt_shows_all_its_demos_and_the_task(name: str, rendering:
     assert text is not None
     demos = [demo if isinstance(demo, str) else demo["instruction"] for demo in variables(prompt)["demos"]]
     assert [demo for demo in demos if demo not in text] == []
-    assert (INSTRUCTION in text) == (name != "bootstrap/en/list")  # which shows tasks and asks for more
+    assert (INSTRUCTION in text) == name.startswith(("classify/", "instances/"))  # the others ask for more tasks
     assert not re.search(r"\{[{%#]|[}%#]\}", text.replace(INSTRUCTION, ""))
-    assert shown.stop or (name, rendering) == ("classify/en/is_classification", "chat")  # one word needs no stop
+    stops_itself = rendering == "chat" and name.endswith(("/is_classification", "/tasks_json"))
+    assert bool(shown.stop) != stops_itself  # one word needs no stop, nor does an object that closes
     assert "" not in shown.stop
     assert not re.search(r"[{}]", "".join(shown.stop))
 
@@ -256,4 +295,5 @@ def test_a_shipped_completion_ends_in_the_delimiter_it_says_it_opens(name: str) 
     prompt = prompts.load(ROOT, name)
     shown = prompt.render("completion", **variables(prompt))
     assert shown.prompt is not None
-    assert re.fullmatch(rf"<{shown.opens}( \d+)?>", shown.prompt.splitlines()[-1])
+    opens = f"instruction/{name.split('/')[1]}" if shown.opens == "instruction" else shown.opens
+    assert shown.prompt.splitlines()[-1] == LAST_LINES[opens]

@@ -14,19 +14,20 @@ from selfinstruct.parsing.markup import bare
 _READY: Final = re.compile(
     r"(?:sure(?: thing)?|certainly|of course|absolutely|definitely|ok(?:ay)?|all ?right|got it|no problem|great"
     r"|(?:i(?:'m| am|'d be) )?(?:happy|glad) to help)\s*(?:[!,.:—–]|$)"
-    r"|(?:好的?|当然(?:可以)?|没问题|可以)\s*[，,！!。：:]"
+    r"|(?:好(?:的|呀|嘞)?|当然(?:可以|没问题)?|没问题|可以|收到|明白了?)\s*(?:[，,！!。：:]|$)"
 )
 _THINGS: Final = r"(?:tasks?|instructions?|prompts?|assignments|activities|examples?|instances?|requests)"
 _ANNOUNCES: Final = re.compile(
     rf"(?:here(?:'s| is| are)?|below|these|the (?:following|next|remaining)|following|as requested|continuing"
     rf"|i(?:'ve|'ll| have| will| can)|let me|let's)\b.{{0,120}}\b{_THINGS}\b.{{0,120}}[:：]"
     rf"|(?:here|below|these) are\b.{{0,120}}\b{_THINGS}\b.{{0,120}}[.!]"
-    r"|(?:以下|下面|这里|这些|接下来).{0,60}(?:任务|指令|题目|例子|示例|样例).{0,30}[：:。]"
+    r"|(?:以下|下面|这里|这些|这是(?:新|补充|接下来|我?为)|接下来|我(?:来|再|继续)|为[您你](?:准备|补充|生成)).{0,60}(?:任务|指令|题目|例子|示例|样例).{0,30}[：:。]"
+    r"|.{0,20}(?:任务|指令|题目|例子|示例|样例)如下\s?[：:。]?"
 )
 _HEADER: Final = re.compile(
     r"(?:(?:new|more|additional|further|next|remaining|generated|other|list of|series of) )*"
     rf"{_THINGS}(?: list)?\s?[:：]?"
-    r"|(?:新的?|更多)?(?:任务|指令|示例)(?:列表)?\s?[：:]?"
+    r"|(?:新增?的?|更多的?|补充的?|其他)?(?:任务|指令|示例|例子)(?:列表|清单)?\s?[：:]?"
 )
 _ECHO: Final = re.compile(
     r"(?:come up with|generate|create|write|give|provide|list|brainstorm|continue|想出|生成|写出|列出|继续)"
@@ -48,7 +49,8 @@ _LEAVES: Final = re.compile(
     r"|(?:that|this) should (?:give|be|cover)\b.{0,80}\b(?:tasks|instructions|prompts|variety)\b|enjoy\s?[!.]*\Z"
     r"|i(?:'ve| have)? tried to (?:vary|mix|cover|include)\b|these (?:cover|span|vary)\b"
     r"|all of (?:them|these) can be\b.{0,80}\bmodel\b"
-    r"|希望(?:这|以上|能|对)|如果(?:你|您)(?:需要|还|想|有)|如(?:有|需)|请注意|注意\s?[：:]|以上(?:是|就是|任务|指令)|这些任务|祝(?:你|您)"
+    r"|希望(?:这|以上|能|对)|如果(?:(?:你|您)(?:需要|还|想|有)|还需要)|如(?:有|需|还)|若(?:你|您)?(?:需要|还)|请注意|注意\s?[：:]"
+    r"|以上(?:是|就是|这些|任务|指令)|(?:上述|这些)(?:任务|指令)|需要我(?:再|继续|为)|欢迎(?:随时|继续|告诉|补充)|祝(?:你|您)"
 )
 _SPEAKS_OF_EXAMPLES: Final = re.compile(
     r"(?:these|those|both|all|each|every|the (?:above|examples|labels|inputs)|this|i(?:'ve| have)?)\b"

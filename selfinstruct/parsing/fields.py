@@ -31,7 +31,14 @@ class Field(NamedTuple):
 _OPENING: Final = r"<(?:example\b[^<>\n]{0,12}|input|output|label)\s?>"
 _CLOSING: Final = r"</(?:example|input|output|label)\s?>"
 _ADJACENT: Final = re.compile(rf"({_OPENING}|{_CLOSING})[^\S\n]{{0,8}}(?={_OPENING})", re.IGNORECASE)
-_TAG: Final = re.compile(r"(?im:^)[^\S\n]{0,8}<(?i:(example)\b[^<>\n]{0,12}|(input|output|label)\s?)>")
+_TAG: Final = re.compile(r"(?im:^)[^\S\n]{0,8}<(?i:(example)\b[^<>\n]{0,12}|(input|output|label)\s?)>(?:：|:(?=\s))?")
+_HAN: Final = "一二三四五六七八九十"
+# Our tags as a Chinese model may put them: <示例1> 【输入】 ＜output＞; an opening one stands at the start of a line.
+_CHINESE: Final = re.compile(
+    rf"(?:(?m:^)[^\S\n]{{0,8}}[*_`]{{0,3}}[<＜【]|[<＜【](?P<closes>/))(?:(?P<example>(?:示例|例子|样例|案例|example)\s?"
+    rf"[\d{_HAN}]{{0,3}})|(?P<input>输入|input)|(?P<output>输出|output)|(?P<label>标签|类别|label))[>＞】][*_`]{{0,3}}",
+    re.IGNORECASE,
+)
 _LIST_END: Final = re.compile(r"(?im:^)[^\S\n]*</?(?:examples|tasks?)\b[^<>\n]{0,12}>")
 _LONE_TAG: Final = re.compile(
     rf"{_LIST_END.pattern}|(?im:^)[^\S\n]*(?:{_OPENING}|</(?:example|input|output)\s?>)[^\S\n]*(?m:$)", re.IGNORECASE
@@ -103,6 +110,11 @@ def undressed(text: str) -> str:
     return _DRESSED.sub(r"\1", text)
 
 
+def in_english(text: str) -> str:
+    """The text with our tags as we write them, where they stand in Chinese or between full-width brackets."""
+    return _CHINESE.sub(lambda tag: f"<{tag['closes'] or ''}{tag.lastgroup}>", text)
+
+
 def _name(tag: re.Match[str]) -> str:
     return str(tag[1] or tag[2]).lower()
 
@@ -135,14 +147,20 @@ class _Mark(NamedTuple):
 
 
 # One "#" is left out: in code without a fence it begins a comment, and "# Output: 3" is a usual one.
-_LEAD: Final = r"(?:\#{2,6}\s{0,4}|>\s?|[-*+•]\s{1,4}|\d{1,2}[.)]\s{1,4})?[*_`]{0,3}"
+_LEAD: Final = (
+    r"(?:\#{2,6}\s{0,4}|>\s?|[-*+•]\s{1,4}|\d{1,2}[.)]\s{1,4}|(?:\d{1,2}[、．）]|[（(]\d{1,2}[)）])\s{0,4})?[*_`]{0,3}"
+)
+_NUMBER: Final = rf"(?:\d{{1,3}}|[{_HAN}])"
 _EXAMPLE: Final = re.compile(
-    rf"(?:<example\b\s?(?P<tagged>\d{{1,3}})?\s?>|{_LEAD}(?:example|instance|示例|例子|样例)\s{{0,2}}\#?(?P<number>\d{{1,3}})?"
+    rf"(?:<example\b\s?(?P<tagged>\d{{1,3}})?\s?>|{_LEAD}(?:第\s?(?P<ordinal>{_NUMBER})\s?[个组]?(?:示例|例子|样例|案例)"
+    rf"|(?:example|instance|示例|例子|样例|案例|例(?=\s?{_NUMBER}))\s{{0,2}}[（(\#]?(?P<number>{_NUMBER})?[）)]?)"
     r"[*_`]{0,3}(?:\s?[:：.)、][*_`]{0,3}|\s*$))\s*",
     re.IGNORECASE,
 )
 _SAME_LINE: Final = re.compile(
-    r"(?m:^)(.{0,40}?\binput\s?\d{0,3}\s?:.{0,2000}?)[^\S\n]{1,4}(?=output\s?\d{0,3}\s?:)", re.IGNORECASE
+    r"(?m:^)(.{0,40}?(?:\binput|输入)\s?\d{0,3}\s?[:：].{0,2000}?)(?:[^\S\n]{1,4}|(?<=[。！？；，]))"
+    r"(?=(?:output|输出)\s?\d{0,3}\s?[:：])",
+    re.IGNORECASE,
 )
 _NEXT_TASK: Final = re.compile(
     rf"{_LEAD}(?:task|任务)\s?\d{{0,3}}[*_`]{{0,3}}\s?[:：]|{_LIST_END.pattern}", re.IGNORECASE
@@ -204,7 +222,7 @@ def _marks(lines: Sequence[str], layout: Sequence[Names]) -> list[_Mark]:
         text = "" if inside else line.lstrip()
         if example := _EXAMPLE.match(text):
             text = text[example.end() :]
-            found.append(_Mark(at, "example", text, number=int(example["number"] or example["tagged"] or 0)))
+            found.append(_Mark(at, "example", text, number=_count(example)))
         for kind, tier, pattern in layout:
             if label := pattern.match(text):
                 if example:
@@ -217,6 +235,12 @@ def _marks(lines: Sequence[str], layout: Sequence[Names]) -> list[_Mark]:
         if mark.rest.strip() or any(line.strip() for line in below):
             best[mark.kind] = min(mark.tier, best.get(mark.kind, mark.tier))
     return [mark for mark in found if mark.tier <= best.get(mark.kind, mark.tier)]
+
+
+def _count(example: re.Match[str]) -> int:
+    """The number of an example, 0 if it has none."""
+    number = example["number"] or example["ordinal"] or example["tagged"] or "0"
+    return int(number) if number.isdigit() else _HAN.index(number) + 1
 
 
 def _structural(marks: Sequence[_Mark], lines: Sequence[str]) -> list[_Mark]:

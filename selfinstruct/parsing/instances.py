@@ -8,6 +8,7 @@ layout of Self-Instruct's two templates: input first, or, for classification, la
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -20,6 +21,7 @@ from selfinstruct.parsing.fields import (
     Names,
     apart,
     before_next_task,
+    in_english,
     labelled_fields,
     names,
     split_closed,
@@ -32,13 +34,17 @@ from selfinstruct.parsing.markup import clean, trim, unwrap
 
 Opened = Literal["example", "input", "output", "label"]
 
-_INPUT: Final = ("input|输入", "(?:example|sample|test|user) input|(?:示例|样例)输入")
+_INPUT: Final = (
+    "input|输入(?:内容|文本|材料)?",
+    "(?:example|sample|test|user) input|(?:示例|样例|用户)输入",
+    "材料",
+)
 _OUTPUT: Final = (
-    "output|输出",
+    "output|输出(?:结果|内容|文本)?",
     "(?:expected|example|sample|system) output|output(?: [a-z]{1,12}){1,3}|(?:示例|样例|期望)输出",
     "answer|response|solution|回答|答案",
 )
-_CLASS: Final = ("class label|类别标签", "label|class|category|标签|类别|分类")
+_CLASS: Final = ("class label|(?:类别|分类)标签", "label|class|category|标签|类别|分类(?:结果)?")
 _GENERATION: Final = [*names("input", *_INPUT), *names("output", *_OUTPUT)]
 _CLASSIFICATION: Final = [*names("input", *_INPUT), *names("output", *_CLASS, *_OUTPUT)]
 _GENERATION_TAGS: Final[Mapping[str, Kind]] = {"example": "example", "input": "input", "output": "output"}
@@ -46,8 +52,13 @@ _CLASSIFICATION_TAGS: Final[Mapping[str, Kind]] = {**_GENERATION_TAGS, "label": 
 _NO_INPUT: Final = frozenset(
     ["n/a", "na", "none", "noinput", "no input", "not applicable", "none needed", "none required"]
     + [f"no input {verb}{end}" for verb in ("", "is ") for end in ("needed", "required", "necessary", "provided")]
-    + ["无", "无输入", "没有输入", "无需输入", "不需要输入"]
 )
+# "无", "此任务无需输入", "无（任务已说明）", the last bracket stripped; "空" alone is an input, in brackets none.
+_NO_INPUT_ZH: Final = re.compile(
+    r"(?:无|暂无|不适用|(?:[此该本这][个条]?任务)?(?:无|没有|无需|不需要|不用)(?:提供|额外|任何|其他)?(?:的)?(?:输入|材料)(?:内容|材料)?)"
+    r"(?:[（(][^（）()]{0,60})?"
+)
+_EMPTY_ZH: Final = re.compile(r"[<＜(（【\[]\s?空\s?[>＞)）】\]]")
 _LONGEST_NO_INPUT: Final = 200  # characters, blank lines and marks around the words included
 
 
@@ -110,11 +121,14 @@ def _fields(
 
 
 def _tagged(text: str, tags: Mapping[str, Kind]) -> list[Field]:
-    """The fields between our tags; between tags in bold or backticks where no plain one stands."""
+    """The fields between our tags; between tags in bold, backticks or Chinese where no plain one stands."""
     if fields := tagged_fields(text, tags):
         return fields
-    fields = tagged_fields(undressed(text), tags)
-    return fields if any(field.kind == "output" for field in fields) else []
+    for changed in (undressed, in_english):
+        fields = tagged_fields(changed(text), tags)
+        if any(field.kind == "output" for field in fields):
+            return fields
+    return []
 
 
 def _without_our_tags(field: Field) -> Field:
@@ -273,8 +287,8 @@ def _puts_inputs_first(fields: Sequence[Field], truncated: bool) -> bool:
 def _means_no_input(text: str) -> bool:
     if len(text) > _LONGEST_NO_INPUT:
         return False
-    words = " ".join(text.strip(" <>()[]{}\"'`*_.。（）-—").lower().split())
-    return words in _NO_INPUT
+    words = " ".join(text.strip(" <>()[]{}\"'`*_.-—。（）＜＞【】“”「」").lower().split())
+    return words in _NO_INPUT or (_NO_INPUT_ZH.fullmatch(words) or _EMPTY_ZH.fullmatch(text.strip())) is not None
 
 
 # --- which examples are kept ----------------------------------------------------------------------------------------

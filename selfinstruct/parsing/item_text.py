@@ -11,7 +11,9 @@ from selfinstruct.parsing.markup import bare, in_fence, indent, is_rule
 
 _BOLD_START: Final = re.compile(r"(\*{1,3})(?=[^\s*])([^*]{1,300})\1")
 _WHOLLY_BOLD: Final = re.compile(r"\*\*[^*]+\*\*")
-_LABEL: Final = re.compile(r"(?:(?:new )?(?:task|instruction)(?: \d{1,3})?|任务|指令)\s?[:：]\s*", re.IGNORECASE)
+_LABEL: Final = re.compile(
+    r"(?:(?:new )?(?:task|instruction)(?: \d{1,3})?|(?:任务|指令)\s?\d{0,3})\s?[:：]\s*", re.IGNORECASE
+)
 _LONE_FENCE: Final = re.compile(r"\s*`{3,}[\w+#.-]*\s*")
 _QUOTES: Final = {'"': '"', "'": "'", "“": "”", "‘": "’", "「": "」", "『": "』", "`": "`"}
 

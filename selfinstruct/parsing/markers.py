@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, Literal
+from unicodedata import numeric
 
 from selfinstruct.parsing.chatter import is_opening
 from selfinstruct.parsing.markup import indent, is_rule
@@ -44,13 +45,20 @@ _NUMBERED: Final = re.compile(
 _BULLET: Final = re.compile(r"[-*+•‣◦·●▪–—]\s+(?:\[[ xX]?\]\s+)?")
 _LABEL: Final = re.compile(r"[*_#]{0,6}\s?(?:task|instruction|任务|指令)\s?[*_]{0,3}[:：][*_]{0,3}\s*", re.IGNORECASE)
 _INLINE: Final = re.compile(r"(?:(?<=\s)|(?<=[。！？；]))[(*]{0,3}(\d{1,3})[.)、][*)]{0,2}(?=\s|[^\x00-\x7f])\s*")
-# Ways to count that may be text as well, so that only a run of them counts: [9] [task 9] <task_9> a)
+_HAN_DIGITS: Final = "一二三四五六七八九"
+# Ways to count that may be text as well, so that only a run of them counts: [9] [task 9] <task_9> 【任务9】 九、 ⑨ a)
 _RUNS: Final = (
     re.compile(r"\s{0,8}[*_`]{0,3}\[(?:task\s?#?)?(\d{1,3})\][*_`]{0,3}(?!\()[:.]?\s*", re.IGNORECASE),
     re.compile(r"\s{0,8}[*_`]{0,3}<task_(\d{1,3})>[*_`]{0,3}\s*", re.IGNORECASE),
+    re.compile(r"\s{0,8}[*_`]{0,3}[【<＜]任务\s?(\d{1,3})[】>＞][*_`]{0,3}[:：]?\s*"),
+    re.compile(
+        rf"\s{{0,8}}(?:\#{{1,6}}\s)?[*_`]{{0,3}}[（(【]?(?:第|任务|指令|题目?)?([十{_HAN_DIGITS}]{{1,3}})[条题项]?"
+        r"(?:[、．.：:）)】][*_`]{0,3}|[*_`]{0,3}\s?$)\s*"
+    ),
+    re.compile(r"\s{0,8}[*_`]{0,3}([①-⑳])[*_`]{0,3}[.、：:]?\s*"),
 )
 _LETTERS: Final = re.compile(r"\s{0,8}([a-z])\)\s{1,4}")
-_BEGUN_RUN: Final = re.compile(r"\s{0,8}\[(?:task\s?#?)?(\d{0,3})", re.IGNORECASE)
+_BEGUN_RUN: Final = re.compile(r"\s{0,8}[\[【<＜](?:task\s?#?|任务\s?)?(\d{0,3})", re.IGNORECASE)
 _SHORTEST_RUN: Final = 3  # items, the one that the prompt began included
 _SENTENCE_END: Final = frozenset(".!?:;。！？：；…\"'”’)*")
 _ABBREVIATIONS: Final = frozenset("no nr vol ch chap fig sec eq p pp art vs approx ca e.g i.e cf step part".split())
@@ -91,17 +99,20 @@ def find_markers(lines: Sequence[str], fenced: Sequence[bool]) -> list[Marker]:
 
 
 def spelled_out(lines: Sequence[str], fenced: Sequence[bool]) -> list[str]:
-    """The lines with rare marks ("[9]", "<task_9>", "a)") in plain words ("Task 9:"), where they count the items.
+    """The lines with rare marks ("[9]", "<task_9>", "九、", "a)") in plain words ("Task 9:"), where they count items.
 
     That is a run without gap or repeat, before any plain mark, of three items with the one that the prompt began. From
-    1 on below other text they count what belongs to that text: sources, choices.
+    1 on below other text they count what belongs to that text: sources, choices. Marks of headings ("二、学习") over
+    plainly numbered items count nothing; those lines are left blank.
     """
     first = next((at for at, line in enumerate(lines) if line.strip() and not is_opening(line)), 0)
     for pattern in (*_RUNS, _LETTERS):
         found = {at: match for at, line in enumerate(lines) if not fenced[at] and (match := pattern.match(line))}
-        numbers = [int(match[1]) if match[1].isdigit() else ord(match[1]) - 96 for match in found.values()]
+        numbers = [_count(match[1]) for match in found.values()]
         if len(numbers) < 2 or any(later != number + 1 for number, later in pairwise(numbers)):
             continue
+        if all(_heads_items(lines, at) for at in found):
+            return ["" if at in found else line for at, line in enumerate(lines)]
         if pattern is _LETTERS and numbers[0] > 2:
             continue  # choices of which the first are written otherwise
         start = next(iter(found))
@@ -113,6 +124,26 @@ def spelled_out(lines: Sequence[str], fenced: Sequence[bool]) -> list[str]:
                 words[len(lines) - 1] = f"Task {begun[1]}"
             return [words.get(at, line) for at, line in enumerate(lines)]
     return list(lines)
+
+
+def _count(mark: str) -> int:
+    """The number a rare mark stands for: 9, ⑨, 九, 十九, or a letter's place in the alphabet."""
+    if mark.isdecimal():
+        return int(mark)
+    if mark.isascii():
+        return ord(mark) - 96
+    tens, ten, ones = mark.rpartition("十")
+    return int(numeric(mark)) if len(mark) == 1 else 10 * _han_digit(tens, 1 if ten else 0) + _han_digit(ones, 0)
+
+
+def _han_digit(digit: str, absent: int) -> int:
+    """The value of a Chinese digit, ``absent`` where there is none; out of any run when it is no single digit."""
+    return _HAN_DIGITS.find(digit) + 1 if digit else absent
+
+
+def _heads_items(lines: Sequence[str], position: int) -> bool:
+    """Whether the next line that says anything begins a plainly numbered item, so that this one only heads it."""
+    return numbered(next((line for line in lines[position + 1 :] if line.strip()), "")) is not None
 
 
 def split_lines(lines: Sequence[str], fenced: Sequence[bool]) -> list[str]:

@@ -14,7 +14,7 @@ from selfinstruct.parsing.markup import bare
 _ANSWER: Final = re.compile(
     r"(?:(?:expected|sample|example|model|correct) )?(?:answer|output|solution|response)s?(?: \d{1,3})?"
     r"[*_]{0,3}\s?[:：]"
-    r"|(?:参考)?(?:答案|输出|回答|解答)\s?[:：]",
+    r"|(?:参考|示例|样例|期望)?(?:答案|输出|回答|解答)\s?\d{0,3}[*_]{0,3}\s?[:：]",
     re.IGNORECASE,
 )
 # In the plural, for "# Output" may be a comment in code without a fence.
@@ -24,7 +24,9 @@ _ANSWERS: Final = re.compile(
     re.IGNORECASE,
 )
 _INPUT: Final = re.compile(
-    r"(?:[-*+•]\s)?[*_`]{0,3}(?:(?:sample|example) )?inputs?(?: \d{1,3})?[*_]{0,3}\s?[:：]|输入\s?[:：]", re.IGNORECASE
+    r"(?:[-*+•]\s)?[*_`]{0,3}(?:(?:(?:sample|example) )?inputs?(?: \d{1,3})?|(?:示例|样例)?输入\s?\d{0,3})"
+    r"[*_]{0,3}\s?[:：]",
+    re.IGNORECASE,
 )
 _UNFINISHED: Final = re.compile(
     r"\b(?:a|about|and|any|are|at|by|equals?|first|for|from|in|is|last|least|most|of|on|or|over|than|the|to|top|under"

@@ -78,7 +78,7 @@ class Bootstrap:
     def prompt(self, job: Job) -> Request:
         """The list so far, to be continued."""
         # One line each: the list's delimiters stand at line starts. A trailing colon would promise an input.
-        texts = [" ".join(demo.text.split()).removesuffix(":") for demo in job.material]
+        texts = [" ".join(demo.text.split()).rstrip(":：") for demo in job.material]
         shown = self.prompt_file.render(self.rendering, demos=texts, new_tasks=self.new_tasks)
         return Request(
             draw=job.draw(), prompt=shown.prompt, messages=shown.messages, stop=shown.stop, sampling=self.sampling
