@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -13,6 +14,13 @@ from selfinstruct.errors import ConfigProblem
 _DEFAULT_PORT = {"http": 80, "https": 443}
 # Instance-metadata services answer anyone on the machine with its credentials; two sit outside the link-local ranges.
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "100.100.100.200", "fd00:ec2::254"})
+
+
+class ApiKey(NamedTuple):
+    """A key, and the environment variable it came from: what an error names, where the value must not be seen."""
+
+    value: str
+    variable: str = "OPENAI_API_KEY"
 
 
 def normal_base_url(url: str, *, key: bool = False) -> str:

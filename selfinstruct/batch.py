@@ -60,7 +60,7 @@ class Batch:
             model=self.recipe.name or None,
             extra_body=self.recipe.extra_body,
             max_tokens=limit,
-            token_field=self.recipe.token_field,
+            token_field=self.opened.endpoint.token_field,
         )
         return Request(draw=draw_of(line.number), path=line.url, body=body)
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from selfinstruct import __version__, call_path, run_folder
-from selfinstruct.base_url import proxy_of
+from selfinstruct import __version__, call_path, endpoints, run_folder
+from selfinstruct.base_url import ApiKey, proxy_of
 from selfinstruct.config import Settings
 from selfinstruct.errors import (
     AccessDenied,
@@ -80,9 +80,19 @@ class Subject:
         return self.recipe.api in ("chat", "completion")
 
     @property
-    def key(self) -> str:
-        """The API key, or nothing."""
-        return self.settings.openai_api_key.get_secret_value().strip() if self.settings.openai_api_key else ""
+    def key(self) -> ApiKey | None:
+        """The API key, if there is one."""
+        try:
+            return opening.key_for(self.recipe, self.settings)
+        except AccessDenied:
+            return None
+
+    @property
+    def key_variable(self) -> str:
+        """Where the key is looked for."""
+        if self.key is not None:
+            return self.key.variable
+        return endpoints.load(self.recipe.endpoint).key_variable if self.recipe.endpoint else "OPENAI_API_KEY"
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -231,8 +241,8 @@ def _open_files(subject: Subject) -> Finding:
 
 def _key(subject: Subject) -> Finding:
     if subject.key:
-        return _ok("key", f"OPENAI_API_KEY: {masked(subject.key)}")
-    return _ok("key", "OPENAI_API_KEY is not set; a server of your own may need none")
+        return _ok("key", f"{subject.key_variable}: {masked(subject.key.value)}")
+    return _ok("key", f"{subject.key_variable} is not set; a server of your own may need none")
 
 
 def _opened(subject: Subject) -> Opened | Finding:
@@ -240,7 +250,7 @@ def _opened(subject: Subject) -> Opened | Finding:
     try:
         return opening.open_model(subject.recipe, subject.settings)
     except AccessDenied as error:
-        return _failed("key", error, "export OPENAI_API_KEY=…, whole and without line breaks")
+        return _failed("key", error, f"export {subject.key_variable}=…, whole and without line breaks")
     except UnknownModel as error:
         return _failed("model", error, "another --model")
     except SelfinstructError as error:
@@ -281,7 +291,7 @@ def _listed(subject: Subject) -> Finding:
     listing = asyncio.run(list_models(subject.recipe.base_url, subject.key))
     took = f"{1000 * listing.seconds:.0f} ms"
     if isinstance(listing.problem, AccessDenied):
-        return _failed("server", listing.problem, "another OPENAI_API_KEY")
+        return _failed("server", listing.problem, f"another {subject.key_variable}")
     if isinstance(listing.problem, ConfigProblem | RequestRefused | Rejected):
         fix = "look at --base-url; --probe sends a request as a run would"
         return Finding("server", "warn", f"{listing.problem} ({took})", fix)

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Lang = Literal["en", "zh"]
 Rendering = Literal["completion", "chat"]
+TokenField = Literal["max_tokens", "max_completion_tokens"]
+JsonMode = Literal["json_schema", "json_object", "none"]
+AnswerForm = Literal["text", "json"]
 
 
 class Noun(BaseModel):
@@ -80,8 +83,9 @@ class Sampling(Noun):
 class Request(Noun):
     """What a stage asks of a model: a prompt to continue, or messages to answer. Names no vendor and no model.
 
-    ``body``, with the ``path`` it goes to, is the request as it is sent: a line of somebody's request file, or what
-    became of the other fields once it was written down.
+    ``answer_schema`` is the JSON Schema that the answer has to fit; None asks for text. ``body``, with the ``path`` it
+    goes to, is the request as it is sent: a line of somebody's request file, or what became of the other fields once it
+    was written down.
     """
 
     draw: Draw
@@ -89,6 +93,7 @@ class Request(Noun):
     messages: tuple[Message, ...] | None = None
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+    answer_schema: dict[str, Any] | None = None
     path: str = ""
     body: bytes | None = None
 
@@ -97,14 +102,18 @@ class Endpoint(Noun):
     """Where requests go and how their bodies are spelled; everything here may change an answer.
 
     ``identity`` is the configured base URL, ``gguf:<sha256>``, or ``vllm:<model>@<revision>``: never a port we
-    chose, a header or a key. ``omit`` names body fields an API refuses; ``extra_body`` fields it wants added.
+    chose, a header or a key. ``omit`` names body fields an API refuses; ``extra_body`` fields it wants added;
+    ``limits`` is the range, ends included, that it takes of a sampling value. ``json_mode`` is the most that it knows
+    of asking for JSON: by a schema, as any object, or not at all.
     """
 
     identity: str
     model: str
-    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    token_field: TokenField = "max_tokens"
     omit: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}
+    limits: dict[str, tuple[float, float]] = {}
+    json_mode: JsonMode = "json_schema"
     send_seed: bool = False
 
 
@@ -125,13 +134,23 @@ class Completion(Noun):
 
     @property
     def withheld(self) -> str | None:
-        """The reject reason of an answer that the provider cut or the model declined by protocol; else None."""
-        return self.finish_reason if self.finish_reason in ("content_filter", "refusal") else None
+        """The reject reason of an answer that the provider cut, the model declined by protocol, or only thought about."""
+        if self.finish_reason in ("content_filter", "refusal"):
+            return self.finish_reason
+        return "thinking_cut" if self.thought_only else None
 
     @property
     def truncated(self) -> bool:
         """True when the token limit cut the text."""
         return self.finish_reason == "length"
+
+    @property
+    def thought_only(self) -> bool:
+        """True when the model thought and came to no answer, mostly because the token limit cut the thought.
+
+        Some servers keep thoughts to themselves: there, an answer cut before its first character was one.
+        """
+        return not self.text.strip() and (bool(self.reasoning) or (self.truncated and not self.text))
 
 
 # --- what we keep -------------------------------------------------------------------------------------------------
@@ -201,13 +220,16 @@ class ClassifiedInstruction(Instruction):
 
 
 class TaskInstance(Record):
-    """``instances`` writes it, the final record of Self-Instruct: one worked example of a machine-made task."""
+    """The final record: one worked example of a machine-made task; ``instances``, ``alpaca`` and ``belle`` write it.
+
+    ``is_classification`` is None where nobody asked.
+    """
 
     instruction: str
     input: str
     output: str
     lang: Lang
-    is_classification: bool
+    is_classification: bool | None
     novelty: Novelty | None = None
 
 

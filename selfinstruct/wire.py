@@ -12,14 +12,18 @@ from typing import Any
 
 import orjson
 
-from selfinstruct.errors import BadData, UnusableResponse
+from selfinstruct.errors import BadData, MaybeExecuted, UnusableResponse
 from selfinstruct.schema import Completion, Draw, Endpoint, Request
 from selfinstruct.wire_errors import fault, one_line, shown
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 
-_THINK, _END_OF_THINK = "<think>", "</think>"
+_THOUGHT, _END_OF_THOUGHT = re.compile(r"\s*<(think|thinking)>"), "</think>"
+# Why an answer ended, where a server has a word of its own for it.
+_FINISH_REASONS = {"sensitive": "content_filter", "model_context_window_exceeded": "length", "null": None}
+# Words for an answer that the server itself broke off: DeepSeek's, Zhipu's, OpenRouter's.
+_BROKEN_OFF = frozenset({"insufficient_system_resource", "network_error", "error"})
 
 
 # --- request → path, body, key ------------------------------------------------------------------------------------
@@ -35,23 +39,46 @@ def path(request: Request) -> str:
 
 
 def body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
-    """The JSON body, as the endpoint wants it spelled; what the endpoint's ``omit`` names is left out."""
+    """The JSON body, as the endpoint wants it spelled; what the endpoint's ``omit`` names is left out.
+
+    A prompt to be continued is never asked for JSON: the older API has no word for it.
+    """
     if request.body is not None:
         parsed: dict[str, Any] = orjson.loads(request.body)
         return parsed
     fields: dict[str, Any] = {"model": endpoint.model}
+    sampling = _within(endpoint.limits, request.sampling.model_dump(exclude_none=True))
+    max_tokens = sampling.pop("max_tokens")
     if path(request) == CHAT:
         fields["messages"] = [message.model_dump() for message in request.messages or ()]
-        fields[endpoint.token_field] = request.sampling.max_tokens
+        fields[endpoint.token_field] = max_tokens
+        fields |= _response_format(endpoint, request.answer_schema)
     else:
         fields["prompt"] = request.prompt
-        fields["max_tokens"] = request.sampling.max_tokens  # the older API knows no other name
-    fields |= request.sampling.model_dump(exclude={"max_tokens"}, exclude_none=True)
+        fields["max_tokens"] = max_tokens  # the older API knows no other name
+    fields |= sampling
     if request.stop:
         fields["stop"] = list(request.stop)
     if endpoint.send_seed:
         fields["seed"] = seed(request.draw)
     return {name: value for name, value in fields.items() if name not in endpoint.omit} | endpoint.extra_body
+
+
+def _within(limits: dict[str, tuple[float, float]], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, each moved into its range; a whole number stays one."""
+    return {
+        name: type(value)(min(max(value, limits[name][0]), limits[name][1])) if name in limits else value
+        for name, value in values.items()
+    }
+
+
+def _response_format(endpoint: Endpoint, schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is None or endpoint.json_mode == "none":
+        return {}
+    if endpoint.json_mode == "json_object":
+        return {"response_format": {"type": "json_object"}}
+    described = {"name": "tasks", "strict": True, "schema": schema}
+    return {"response_format": {"type": "json_schema", "json_schema": described}}
 
 
 def seed(draw: Draw) -> int:
@@ -94,21 +121,21 @@ def completion(raw: bytes, *, chat: bool) -> Completion:
     """The completion in a response body, or `UnusableResponse` saying what is wrong with it.
 
     A body that is an error object raises what the error stands for (see `wire_errors`): llama.cpp in process reports
-    a full context that way. Text of ``None`` is an empty text; ``finish_reason`` is "refusal" where the model says so.
-    Both names a server gives, that one and the model's, are made one short printable line: they reach records and
-    terminals.
+    a full context that way. An answer that the server says it broke off raises `MaybeExecuted`. Text of ``None`` is an
+    empty text; ``finish_reason`` is "refusal" where the model says so. Both names a server gives, that one and the
+    model's, are made one short printable line: they reach records and terminals.
     """
     data = _object(raw)
     choice = _first_choice(data)
     text, reasoning, refused = _chat_text(choice) if chat else (_raw_text(choice), "", False)
-    if not reasoning:
-        text, reasoning = _split_reasoning(text, chat=chat)
+    # Who hands thoughts over apart may leave some in the text, but none that began before it.
+    text, aloud = _split_reasoning(text, begun=chat and not reasoning)
     prompt_tokens, completion_tokens = _usage(data)
-    finish_reason, model = choice.get("finish_reason"), data.get("model")
+    model = data.get("model")
     return Completion(
         text=text,
-        finish_reason="refusal" if refused else one_line(finish_reason, 60) if isinstance(finish_reason, str) else None,
-        reasoning=reasoning,
+        finish_reason="refusal" if refused else _finish_reason(choice),
+        reasoning="\n".join(filter(None, (reasoning, aloud))),
         model=one_line(model, 200) if isinstance(model, str) else "",
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -173,16 +200,36 @@ def _chat_text(choice: dict[str, Any]) -> tuple[str, str, bool]:
     return content or "", reasoning, bool(message.get("refusal"))
 
 
-def _split_reasoning(text: str, *, chat: bool) -> tuple[str, str]:
-    """Text and reasoning of an answer that thinks aloud in front; an unclosed thought leaves no text.
+def _finish_reason(choice: dict[str, Any]) -> str | None:
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, str):
+        return None
+    if reason in _BROKEN_OFF:
+        raise MaybeExecuted(f"the server broke its answer off ({reason})", status=200)
+    return _FINISH_REASONS.get(reason, one_line(reason, 60))
 
-    Chat templates of reasoning models may open the thought in the prompt, so a chat answer may only close it.
+
+def _split_reasoning(text: str, *, begun: bool) -> tuple[str, str]:
+    """Text and reasoning of an answer that thinks aloud in front; an unclosed thought leaves no text, and is never "".
+
+    Chat templates of reasoning models may open the thought in the prompt: with ``begun``, a text that only closes one
+    began with it.
     """
-    opened = text.lstrip().startswith(_THINK)
-    if not opened and not (chat and _END_OF_THINK in text and _THINK not in text):
-        return text, ""
-    thought, _, rest = text.lstrip().removeprefix(_THINK).partition(_END_OF_THINK)
-    return re.sub(r"\A\s+", "", rest), thought.strip()
+    thoughts: list[str] = []
+    at = 0
+    while opened := _THOUGHT.match(text, at):
+        thought, closed, at = _until(f"</{opened[1]}>", text, opened.end())
+        thoughts.append(thought if thought or closed else opened[0].strip())
+    if not at and begun and _END_OF_THOUGHT in text and "<think>" not in text:
+        thought, _, at = _until(_END_OF_THOUGHT, text, 0)
+        thoughts.append(thought)
+    return text[at:].lstrip() if at else text, "\n".join(filter(None, thoughts))
+
+
+def _until(closing: str, text: str, start: int) -> tuple[str, bool, int]:
+    """What stands before the closing tag, whether there is one, and where the text goes on."""
+    end = text.find(closing, start)
+    return (text[start:end].strip(), True, end + len(closing)) if end >= 0 else (text[start:].strip(), False, len(text))
 
 
 def _usage(data: dict[str, Any]) -> tuple[int, int]:

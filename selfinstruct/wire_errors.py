@@ -8,7 +8,7 @@ Read in this order; what matters is whether the request may have been executed, 
     404, 405, 407, 410, every 3xx                      `ConfigProblem`    the base URL (or a proxy) is wrong
     409, 425, 429, 503, 529                            `Rejected`         surely not executed
     408, every other 5xx (500, 502, 504, 52x)          `MaybeExecuted`    a gateway cannot know
-    400, 422 that name a body field we sent            `ConfigProblem`    with the recipe line that cures it
+    400, 422 about a body field we sent                `ConfigProblem`    with the recipe line that cures it
     every other 4xx                                    `RequestRefused`   a verdict on this very request
 
 An error object inside a 200 is read by the status it names; one that names none is an `UnusableResponse`.
@@ -40,18 +40,54 @@ NOT_EXECUTED = frozenset({409, 425, 429, 503, 529})
 # Not "billing" or "exceeded your current quota" alone: servers say that of a per-minute limit, too.
 _QUOTA = re.compile(
     r"insufficient[_ ](quota|balance|funds|credit)|billing_(hard_limit|not_active)|billing hard limit|credit balance|"
-    r"exceeded_current_quota_error|余额不足|欠费",
+    r"exceeded_current_quota_error|balance is insufficient|overdue|arrearage|in good standing|free_?tier_?only|"
+    r"余额不足|欠费",
     re.I,
 )
-_CONTENT = re.compile(r"content[_ ](policy|filter|management)|moderation|flagged|data_inspection_failed", re.I)
+# Alibaba Cloud says "insufficient_quota" of its tokens per minute; of money it speaks with 400 and 403.
+_ONLY_A_PACE = re.compile(r"https?://[^/]*\.aliyuncs\.com(:\d+)?/")
+_CONTENT = re.compile(r"content[_ ](policy|filter|management)|moderation|flagged|data_?inspection_?failed", re.I)
 _NO_MODEL = re.compile(
     r"model_not_found|model\b.{0,120}\b(does not exist|not exist|not found)|not found the model|unknown model|"
     r"not a valid model|模型不存在",
     re.I | re.S,
 )
-_CONTEXT = re.compile(r"context[_ ](length|size|window)|too many tokens|reduce the length|prompt is too long", re.I)
+_CONTEXT = re.compile(
+    r"context[_ ](length|size|window)|too many tokens|reduce the length|prompt is too long|got -\d|超长", re.I
+)
 _UNSUPPORTED = re.compile(
-    r"unsupported|not (be )?support|unrecogni[sz]ed|unknown|not permitted|extra_forbidden|unexpected|not allowed", re.I
+    r"unsupported|(not|n't) (be )?support|unrecogni[sz]ed|unknown|not permitted|extra_forbidden|unexpected|not allowed|"
+    r"unavailable|不支持",
+    re.I,
+)
+# How a sentence says of a field, which stands for %s, that its value is wrong; `re.ASCII`, as Chinese has no spaces.
+_WRONG_VALUE = (
+    r"(range of|invalid|parameter|参数)[ .:'\"`]{0,3}%s\b|"
+    r"(?<![\w-])%s['\"`]?(参数|[ :]{1,2}(must|should|has to|is (out|too|in)|最))"
+)
+# 400s that need another cure than to leave out the field they name, if they name one.
+_CURES = (
+    (
+        re.compile(r"enable_thinking.{0,60}(stream|流式)", re.I | re.S),
+        "write extra_body = {enable_thinking = false} under [model] in the recipe, or choose another model",
+    ),
+    (
+        re.compile(r"only supports? stream", re.I),
+        "this model answers by streaming only, which is not supported here: choose another",
+    ),
+    (
+        re.compile(r"always (engages in thinking|thinks)|始终思考", re.I),
+        'this model always thinks: under [model] in the recipe write extra_body = {reasoning_effort = "low"},'
+        " without thinking or enable_thinking",
+    ),
+    (
+        re.compile(r"response_format\b.{0,80}(unavailable|n[o']t support|unsupported)|contain the word 'json'", re.I),
+        'write json_mode = "json_object", or "none", under [model] in the recipe',
+    ),
+    (
+        re.compile(r"调用参数有误|invalid api parameter", re.I),
+        'it does not say which: write omit = ["…"] under [model] in the recipe for what this server does not know',
+    ),
 )
 # An error object inside a 200 often has no number: its type or code says what it is.
 _STATUS_BY_NAME = (
@@ -62,6 +98,7 @@ _STATUS_BY_NAME = (
     (400, re.compile(r"invalid_request|context|bad_?request|content_(policy|filter)", re.I)),
 )
 _CONTENT_FIELDS = frozenset({"model", "messages", "prompt"})
+_SAMPLING_FIELDS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
 _OTHER_TOKEN_FIELD = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
@@ -89,19 +126,22 @@ def fault(
     where: str = "the model",
     fields: Collection[str] = (),
     retry_after: float | None = None,
+    key: str = "OPENAI_API_KEY",
 ) -> SelfinstructError:
     """The exception an error answer, as bytes or parsed, stands for; see the table above.
 
     ``where`` is what the message calls the server, ``fields`` the keys of the body that was sent, ``retry_after`` the
-    server's own wish in seconds. ``answer`` must not hold the key: the message quotes it.
+    server's own wish in seconds, ``key`` the variable that holds its key. ``answer`` must not hold the key itself: the
+    message quotes it.
     """
     problem = _read(answer)
     status = problem.status if status < 300 and problem.status else status
     said = f"{where} answered {status}: {problem.message}" if status >= 300 else f"{where}: {problem.message}"
-    if status == 402 or (status in (400, 403, 429) and _QUOTA.search(problem.words)):
+    by_the_minute = status == 429 and _ONLY_A_PACE.match(where)
+    if status == 402 or (status in (400, 403, 429) and not by_the_minute and _QUOTA.search(problem.words)):
         return AccessDenied(f"the account's quota or credit is used up ({said}); top it up and run again")
     if status in (401, 403) and not _CONTENT.search(problem.words):
-        return AccessDenied(f"{said}; is OPENAI_API_KEY set, right, and allowed to use this model?")
+        return AccessDenied(f"{said}; is {key} set, right, and allowed to use this model?")
     if status in (400, 404) and _NO_MODEL.search(problem.words):
         return UnknownModel(said)
     if status in (404, 405, 407, 410) or 300 <= status < 400:
@@ -160,15 +200,34 @@ def _own_status(code: str, names: str) -> int:
 
 
 def _fix(problem: _Problem, fields: Collection[str]) -> str:
-    """The recipe line that cures a 400 about one of the fields we sent; empty when it is about the content."""
-    if _CONTEXT.search(problem.words):
+    """The recipe line that cures a 400 about what we sent; empty when it is about the content."""
+    if not fields or _CONTEXT.search(problem.words):
         return ""
+    for pattern, cure in _CURES:
+        if pattern.search(problem.words):
+            return cure
     ours = [field for field in fields if field not in _CONTENT_FIELDS]
-    unsupported = bool(_UNSUPPORTED.search(problem.words))
-    named = [field for field in ours if re.search(rf"(?<![\w-]){re.escape(field)}(?![\w-])", problem.message)]
-    if not unsupported:
-        return f"change {problem.param} in the recipe" if problem.param in ours else ""
-    field = problem.param if problem.param in ours else next(iter(named), "")
+    if _UNSUPPORTED.search(problem.words):
+        return _without(_named(problem, ours, r"(?<![\w-])%s(?![\w-])"))
+    return _otherwise(_named(problem, ours, _WRONG_VALUE))
+
+
+def _named(problem: _Problem, ours: list[str], pattern: str) -> str:
+    """The field a 400 is about: the one it points to, else the first of ours that its message names like that."""
+    if problem.param in ours:
+        return problem.param
+    said = (field for field in ours if re.search(pattern.replace("%s", re.escape(field)), problem.message, re.A | re.I))
+    return next(said, "")
+
+
+def _without(field: str) -> str:
     if field in _OTHER_TOKEN_FIELD:
         return f'write token_field = "{_OTHER_TOKEN_FIELD[field]}" under [model] in the recipe'
+    if field and field not in _SAMPLING_FIELDS | {"stop", "seed", "response_format"}:  # put in, by hand or by a preset
+        return f'take {field} out of extra_body under [model] in the recipe, or write omit = ["{field}"] there'
     return f'write omit = ["{field}"] under [model] in the recipe (or add it to the list there)' if field else ""
+
+
+def _otherwise(field: str) -> str:
+    cure = f"change {field} in the recipe" if field else ""
+    return f'{cure}, or write omit = ["{field}"] under [model] there' if field in _SAMPLING_FIELDS else cure

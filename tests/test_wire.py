@@ -99,6 +99,34 @@ def test_an_endpoint_can_leave_fields_out_and_put_fields_in() -> None:
     assert wire.body(endpoint, CHAT)["temperature"] == 1.0
 
 
+SCHEMA = {"type": "object", "properties": {"tasks": {"type": "array"}}}
+ASKED = CHAT.model_copy(update={"answer_schema": SCHEMA})
+
+
+def test_an_answer_by_a_schema_is_asked_for_as_the_endpoint_knows_how() -> None:
+    """By the schema, as any JSON, or not at all; an older API, that only continues text, has no word for it."""
+    by_schema = {"type": "json_schema", "json_schema": {"name": "tasks", "strict": True, "schema": SCHEMA}}
+    modes = {"json_schema": by_schema, "json_object": {"type": "json_object"}, "none": None}
+    for mode, form in modes.items():
+        endpoint = ENDPOINT.model_copy(update={"json_mode": mode})
+        assert wire.body(endpoint, ASKED).get("response_format") == form
+        assert wire.body(endpoint, CHAT) == wire.body(ENDPOINT, CHAT)
+    assert wire.body(ENDPOINT, RAW.model_copy(update={"answer_schema": SCHEMA})) == wire.body(ENDPOINT, RAW)
+    omitting = ENDPOINT.model_copy(update={"omit": ("response_format",)})
+    assert wire.body(omitting, ASKED) == wire.body(ENDPOINT, CHAT)
+
+
+def test_sampling_is_moved_into_the_limits_of_the_endpoint() -> None:
+    """To the nearest value it takes, ends included; what is not sent, or not limited, stays."""
+    limits = {"temperature": (0.01, 0.99), "top_p": (0.6, 0.9), "presence_penalty": (0.0, 1.0), "max_tokens": (8, 64.0)}
+    endpoint = ENDPOINT.model_copy(update={"limits": limits})
+    assert wire.body(endpoint, CHAT) == wire.body(ENDPOINT, CHAT) | {"top_p": 0.6, "max_tokens": 8}
+    assert wire.body(endpoint, RAW) == {"model": "m-1", "prompt": "Once", "max_tokens": 8}
+    hot = CHAT.model_copy(update={"sampling": Sampling(temperature=2, top_p=0.9, frequency_penalty=-2, max_tokens=99)})
+    assert wire.body(endpoint, hot) == wire.body(ENDPOINT, hot) | {"temperature": 0.99, "max_tokens": 64}
+    assert b'"max_tokens":64,' in wire.written(endpoint, hot)
+
+
 def test_a_seed_is_sent_on_request_and_belongs_to_the_draw() -> None:
     """It is the same in every process and version, fits 31 bits, and differs between samples."""
     assert "seed" not in wire.body(ENDPOINT, RAW)
@@ -125,6 +153,7 @@ REQUEST_CHANGES: dict[str, Request] = {
     "messages": CHAT.model_copy(update={"messages": (Message(role="user", content="你好"),)}),
     "sampling": CHAT.model_copy(update={"sampling": Sampling(temperature=0.7, top_p=0.5, max_tokens=6)}),
     "stop": CHAT.model_copy(update={"stop": ()}),
+    "answer_schema": ASKED,
     "path": CHAT.model_copy(update={"path": "/v1/completions"}),
     "body": CHAT.model_copy(update={"body": b"{}"}),
 }
@@ -134,6 +163,8 @@ ENDPOINT_CHANGES: dict[str, Endpoint] = {
     "token_field": ENDPOINT.model_copy(update={"token_field": "max_completion_tokens"}),
     "omit": ENDPOINT.model_copy(update={"omit": ("top_p",)}),
     "extra_body": ENDPOINT.model_copy(update={"extra_body": {"top_k": 20}}),
+    "limits": ENDPOINT.model_copy(update={"limits": {"top_p": (0.6, 1.0)}}),
+    "json_mode": ENDPOINT.model_copy(update={"json_mode": "json_object"}),
     "send_seed": ENDPOINT.model_copy(update={"send_seed": True}),
 }
 SAMPLING_CHANGES: dict[str, Any] = {
@@ -154,13 +185,14 @@ def test_every_field_of_request_and_endpoint_is_in_the_key() -> None:
     assert DRAW_CHANGES.keys() == Draw.model_fields.keys()
     samplings = [CHAT.sampling.model_copy(update={name: value}) for name, value in SAMPLING_CHANGES.items()]
     draws = [DRAW.model_copy(update={name: value}) for name, value in DRAW_CHANGES.items()]
-    requests = {
+    every = [
         *REQUEST_CHANGES.values(),
         *(CHAT.model_copy(update={"sampling": sampling}) for sampling in samplings),
         *(CHAT.model_copy(update={"draw": draw}) for draw in draws),
-    }
-    keys = {wire.call_key(ENDPOINT, request) for request in requests}
-    keys |= {wire.call_key(endpoint, CHAT) for endpoint in ENDPOINT_CHANGES.values()}
+    ]
+    requests = {request.model_dump_json(): request for request in every}
+    keys = {wire.call_key(ENDPOINT, request) for request in requests.values()}
+    keys |= {wire.call_key(endpoint, ASKED) for endpoint in ENDPOINT_CHANGES.values()}
     assert len(keys) == len(requests) + len(ENDPOINT_CHANGES)
     assert wire.call_key(ENDPOINT, CHAT) not in keys
 
@@ -243,7 +275,17 @@ def test_an_answer_without_plain_text_is_still_an_answer(message: Any, text: str
         ({"content": "<think>\n2+2\n</think>\n\n4\n"}, "4\n", "2+2"),
         ({"content": "\n<think></think>4"}, "4", ""),
         ({"content": "<think>2+2 is"}, "", "2+2 is"),
+        ({"content": "<think>\n\n</think>\n\n4"}, "4", ""),  # Qwen3, told not to think
+        ({"content": "<thinking>2+2</thinking>\n4"}, "4", "2+2"),
+        ({"content": "<think>2+2</think>\n<think>=</think>4"}, "4", "2+2\n="),
+        ({"content": "<think>2+2</thinking>4"}, "", "2+2</thinking>4"),
+        ({"content": "<think>"}, "", "<think>"),
+        ({"content": "\n<think>\n"}, "", "<think>"),
         ({"content": "2+2\n</think>\n4"}, "4", "2+2"),  # the chat template had opened the thought
+        ({"content": "</think>\n\n4"}, "4", ""),
+        ({"content": "<think>=</think>4", "reasoning_content": "2+2"}, "4", "2+2\n="),
+        ({"content": "An end, </think>, is a tag.", "reasoning": "2+2"}, "An end, </think>, is a tag.", "2+2"),
+        ({"content": [{"type": "thinking", "thinking": [{"text": "2+2"}]}, {"type": "text", "text": "4"}]}, "4", ""),
         (
             {"content": "The tags <think> and </think> mark thoughts."},
             "The tags <think> and </think> mark thoughts.",
@@ -255,6 +297,62 @@ def test_thinking_aloud_is_split_off(message: Any, text: str, reasoning: str) ->
     """Reasoning is kept apart and never part of the text that is parsed."""
     completion = wire.completion(chat_body(message), chat=True)
     assert (completion.text, completion.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("message", "finish_reason", "thought_only"),
+    [
+        ({"content": "", "reasoning_content": "2+2"}, "length", True),
+        ({"content": None, "reasoning_content": "2+2"}, "stop", True),
+        ({"content": "<think>2+2 is"}, "length", True),
+        ({"content": "<think>"}, "length", True),
+        ({"content": "<think>2+2</think> \n"}, "length", True),
+        ({"content": ""}, "length", True),  # thoughts that are kept back
+        ({"content": ""}, "stop", False),
+        ({"content": " "}, "length", False),
+        ({"content": "4", "reasoning_content": "2+2"}, "length", False),
+        ({"content": "<think></think>4"}, "length", False),
+    ],
+)
+def test_a_thought_without_an_answer_is_told_apart(message: Any, finish_reason: str, thought_only: bool) -> None:
+    """Its reader learns that the token limit was too low to think with, not that the model said nothing."""
+    completion = wire.completion(chat_body(message, finish_reason=finish_reason), chat=True)
+    assert completion.thought_only is thought_only
+    assert completion.truncated is (finish_reason == "length")
+
+
+def test_eight_megabytes_of_thoughts_are_read_in_one_pass() -> None:
+    """However many there are, and however they end; each is gone over once."""
+    many = "<think>a</think>" * (8 * 2**20 // 16)
+    assert wire.completion(raw_body(many + "b"), chat=False).text == "b"
+    assert wire.completion(raw_body("<think>" * (8 * 2**20 // 7)), chat=False).text == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("content_filter", "content_filter"),
+        ("sensitive", "content_filter"),
+        ("model_context_window_exceeded", "length"),
+        ("null", None),
+        (None, None),
+        ("tool_calls", "tool_calls"),
+        ("error_of_mine", "error_of_mine"),
+    ],
+)
+def test_the_reasons_for_an_end_are_read_in_each_providers_words(said: str | None, read: str | None) -> None:
+    """Withheld is withheld, and cut is cut, whoever says so."""
+    assert wire.completion(chat_body({"content": "a"}, finish_reason=said), chat=True).finish_reason == read
+
+
+@pytest.mark.parametrize("said", ["insufficient_system_resource", "network_error", "error"])
+def test_an_answer_the_server_broke_off_is_no_answer(said: str) -> None:
+    """It reads like a whole one, may have been billed, and is asked for again."""
+    with pytest.raises(MaybeExecuted, match=rf"the server broke its answer off \({said}\)") as raised:
+        wire.completion(chat_body({"content": "1. Name a"}, finish_reason=said), chat=True)
+    assert raised.value.status == 200
 
 
 def test_a_continued_text_may_close_a_tag_it_did_not_open() -> None:

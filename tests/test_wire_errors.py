@@ -36,6 +36,8 @@ def problem(message: str, **more: Any) -> bytes:
         (429, problem("You have spent it all", code="insufficient_quota"), AccessDenied),
         (429, problem("余额不足，请充值"), AccessDenied),
         (402, problem("pay first"), AccessDenied),
+        (400, problem("Access denied, make sure your account is in good standing.", code="Arrearage"), AccessDenied),
+        (403, orjson.dumps({"code": 30001, "message": "Sorry, your account balance is insufficient"}), AccessDenied),
         (400, problem("Your credit balance is too low"), AccessDenied),
         (401, problem("wrong key"), AccessDenied),
         (403, problem("not for you"), AccessDenied),
@@ -99,7 +101,7 @@ def test_each_error_answer_has_one_meaning(status: int, answer: bytes, kind: typ
         (
             422,
             orjson.dumps({"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "msg": "Extra inputs"}]}),
-            'write omit = ["top_k"]',
+            'take top_k out of extra_body under [model] in the recipe, or write omit = ["top_k"] there',
         ),
         (400, problem("temperature is out of range", param="temperature"), "change temperature in the recipe"),
     ],
@@ -109,6 +111,79 @@ def test_a_400_about_a_field_we_sent_prints_its_cure(status: int, answer: bytes,
     error = fault(status, answer, fields=FIELDS)
     assert type(error) is ConfigProblem
     assert f"; {fix}" in str(error)
+
+
+ZH_NO_VALUE = "temperature参数非法。请检查文档。"
+
+
+@pytest.mark.parametrize(
+    ("message", "fix"),
+    [
+        ("Range of top_p should be (0.0, 1.0)", 'change top_p in the recipe, or write omit = ["top_p"] under [model]'),
+        ("Invalid top_p value, the valid range of top_p is (0, 1.0]", "change top_p in the recipe, or write omit = "),
+        ("top_p must be in (0, 1], got 0.0.", "change top_p in the recipe, or write omit = "),
+        ("invalid temperature: only 1 is allowed for this model", "change temperature in the recipe, or write omit = "),
+        (ZH_NO_VALUE, "change temperature in the recipe, or write omit = "),
+        ("该模型不支持temperature参数", 'write omit = ["temperature"] under [model]'),
+        ("stop:最大只能有4个停止词", "change stop in the recipe"),
+        ("Range of max_tokens should be [1, 8192]", "change max_tokens in the recipe"),
+        (
+            "parameter.enable_thinking must be set to false for non-streaming calls",
+            "write extra_body = {enable_thinking = false} under [model] in the recipe, or choose another model",
+        ),
+        ("parameter.enable_thinking必须设置为false才能进行非流式调用", "write extra_body = {enable_thinking = false}"),
+        (
+            "This model only support stream mode, please enable the stream parameter",
+            "by streaming only, which is",
+        ),
+        ("该模型始终思考，不支持关闭思考；请使用 low、high 或 max。", 'extra_body = {reasoning_effort = "low"}'),
+        ("This model always engages in thinking and cannot be disabled", 'extra_body = {reasoning_effort = "low"}'),
+        ("This response_format type is unavailable now", 'write json_mode = "json_object", or "none", under [model]'),
+        ("response_format.type `json_schema` is unavailable now", 'write json_mode = "json_object"'),
+        ("'messages' must contain the word 'json' in some form", 'write json_mode = "json_object", or "none"'),
+        ("API 调用参数有误，请检查文档。", 'it does not say which: write omit = ["…"] under [model]'),
+        ("current model does not support parameter `enable_thinking`.", "take enable_thinking out of extra_body"),
+    ],
+)
+def test_a_refusal_in_a_providers_own_words_prints_its_cure(message: str, fix: str) -> None:
+    """In English or Chinese, and without pointing to the field; but not where the request was the user's own."""
+    sent = (*FIELDS, "top_p", "enable_thinking")
+    error = fault(400, problem(message), fields=sent)
+    assert type(error) is ConfigProblem
+    assert fix in str(error)
+    assert type(fault(400, problem(message))) is RequestRefused
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens must be at least 1, got -234",
+        "Prompt 超长",
+        "系统检测到输入或生成内容可能包含不安全或敏感内容",
+        "Content Exists Risk",
+        "Please stop asking, the temperature of the matter is too high",
+        "messages 参数非法。请检查文档。",
+    ],
+)
+def test_a_refusal_of_the_very_request_is_no_matter_of_the_recipe(message: str) -> None:
+    """Too long, or not wanted: the next request is another one."""
+    assert type(fault(400, problem(message), fields=FIELDS)) is RequestRefused
+
+
+def test_a_limit_by_the_minute_is_no_empty_account() -> None:
+    """Alibaba Cloud uses OpenAI's word for it, at its own addresses alone."""
+    answer = problem("You exceeded your current quota, please check your plan", code="insufficient_quota")
+    for host in ("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "ws-1.cn-beijing.maas.aliyuncs.com"):
+        assert type(fault(429, answer, where=f"https://{host}/compatible-mode/v1/chat/completions")) is Rejected
+        assert type(fault(403, answer, where=f"https://{host}/compatible-mode/v1/chat/completions")) is AccessDenied
+    for where in ("https://api.openai.com/v1/completions", "https://evil.example/.aliyuncs.com/v1/completions"):
+        assert type(fault(429, answer, where=where)) is AccessDenied
+
+
+def test_a_refused_key_is_named_by_the_variable_it_came_from() -> None:
+    """Each provider's key has its own."""
+    assert "; is OPENAI_API_KEY set, right, and" in str(fault(401, problem("who?")))
+    assert "; is DEEPSEEK_API_KEY set, right, and" in str(fault(401, problem("who?"), key="DEEPSEEK_API_KEY"))
 
 
 def test_a_400_about_a_field_we_did_not_send_is_about_the_request() -> None:

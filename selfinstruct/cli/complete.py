@@ -33,6 +33,7 @@ def complete(
         Api,
         typer.Option(help="Who answers: an OpenAI-compatible API (each line's url says which), or as for generate."),
     ] = Api.chat,
+    endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model for every request. [default: each body's own]")
@@ -73,7 +74,8 @@ def complete(
     recipe = ModelRecipe(
         api=api.value,
         name=model or "",
-        base_url=base_url or settings.openai_base_url,
+        endpoint=endpoint or "",
+        base_url=base_url or ("" if endpoint else settings.openai_base_url),
         extra_body=_object(extra_body),
     )
     if dry_run:
@@ -114,7 +116,8 @@ def _named(recipe: Any) -> Any:
 
     named = opening.named(recipe)
     if recipe.api in ("chat", "completion"):
-        named = named.model_copy(update={"name": recipe.name})  # no default: the bodies name their models
+        # No default: the bodies name their models, and are what somebody wrote down.
+        named = named.model_copy(update={"name": recipe.name, "extra_body": recipe.extra_body})
     return named
 
 

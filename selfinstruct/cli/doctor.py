@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def doctor(
     context: typer.Context,
     api: Annotated[Api, typer.Option(help="Who is to answer, as for generate.")] = Api.local,
+    endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model's name. [default: as for generate]")
@@ -39,7 +40,8 @@ def doctor(
     from selfinstruct.recipe import ModelRecipe
 
     settings = options.settings_of(context)
-    recipe = ModelRecipe(api=api.value, name=model or "", base_url=base_url or settings.openai_base_url)
+    address = base_url or ("" if endpoint else settings.openai_base_url)
+    recipe = ModelRecipe(api=api.value, endpoint=endpoint or "", name=model or "", base_url=address)
     findings = []
     for finding in checkup.examine(checkup.Subject(recipe, settings, probe)):
         findings.append(finding)

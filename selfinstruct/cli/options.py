@@ -38,6 +38,15 @@ class LogFormat(StrEnum):
 
 
 BaseUrl = Annotated[str | None, typer.Option(help="The API's address. [default: $OPENAI_BASE_URL, or OpenAI's own]")]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint",
+        metavar="NAME",
+        help="A provider we know: its address, its key's variable and its models' oddities. 'selfinstruct models"
+        " endpoints' lists them.",
+    ),
+]
 ReplayFrom = Annotated[Path | None, typer.Option(help="For --api replay: the folder of the recorded run.")]
 
 # --- how fast ---------------------------------------------------------------------------------------------------------
@@ -100,11 +109,11 @@ def offered(recipe: ModelRecipe, settings: Settings) -> str:
     import difflib
 
     from selfinstruct.models.listing import served_models
+    from selfinstruct.models.opening import key_for
 
     if not recipe.base_url:
         return ""
-    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else None
-    names = asyncio.run(served_models(recipe.base_url, key))
+    names = asyncio.run(served_models(recipe.base_url, key_for(recipe, settings)))
     close = difflib.get_close_matches(recipe.name, names, n=5) or names[:5]
     return f"; the server offers {', '.join(close)}" if close else ""
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx
 import tenacity
 
-from selfinstruct.base_url import is_loopback
+from selfinstruct.base_url import ApiKey, is_loopback
 from selfinstruct.errors import ConfigProblem, NotSent, SelfinstructError
 from selfinstruct.wire_errors import fault, one_line
 
@@ -25,18 +25,19 @@ class Listing(NamedTuple):
     problem: SelfinstructError | None = None
 
 
-async def served_models(base_url: str, api_key: str | None = None) -> list[str]:
+async def served_models(base_url: str, api_key: ApiKey | None = None) -> list[str]:
     """The names of the models behind a base URL (in its normal form), sorted; ``[]`` when they cannot be had."""
     return list((await list_models(base_url, api_key)).names)
 
 
-async def list_models(base_url: str, api_key: str | None = None) -> Listing:
+async def list_models(base_url: str, api_key: ApiKey | None = None) -> Listing:
     """Ask ``/models`` below a base URL (in its normal form). Raises nothing: what went wrong is in the listing.
 
     Nobody there is a `NotSent`, an answer that is no list of models a `ConfigProblem`, an error answer what
     `wire_errors` says of its status.
     """
-    url, key = f"{base_url}/models", (api_key or "").strip()
+    api_key = api_key or ApiKey("")
+    url, key = f"{base_url}/models", api_key.value.strip()
     started = time.perf_counter()
     try:
         async with asyncio.timeout(_TOTAL_SECONDS):
@@ -47,7 +48,8 @@ async def list_models(base_url: str, api_key: str | None = None) -> Listing:
     seconds = time.perf_counter() - started
     if response.status_code != httpx.codes.OK:
         answer = _without(key, response.text).encode("utf-8", "replace")
-        return Listing((), seconds, fault(max(300, response.status_code), answer, where=url))
+        problem = fault(max(300, response.status_code), answer, where=url, key=api_key.variable)
+        return Listing((), seconds, problem)
     try:
         names = tuple(sorted({str(model["id"]) for model in response.json()["data"]}))
     except (ValueError, LookupError, TypeError):  # no JSON, no such keys

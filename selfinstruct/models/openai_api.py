@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError
 
 from selfinstruct import wire
-from selfinstruct.base_url import normal_base_url, proxy_of
+from selfinstruct.base_url import ApiKey, normal_base_url, proxy_of
 from selfinstruct.errors import AccessDenied, ConfigProblem, MaybeExecuted, ModelError, NotSent, UnusableResponse
 from selfinstruct.schema import Completion, Endpoint, Request
 from selfinstruct.wire_errors import fault, one_line
@@ -39,7 +39,7 @@ class OpenAIModel:
         self,
         endpoint: Endpoint,
         base_url: str,
-        api_key: str | None = None,
+        api_key: ApiKey | None = None,
         *,
         timeout: float = 600.0,
         max_bytes: int = 8 * 2**20,
@@ -47,6 +47,7 @@ class OpenAIModel:
     ) -> None:
         self._endpoint = endpoint
         self._key = _checked_key(api_key)
+        self._key_variable = (api_key or ApiKey("")).variable
         self._base_url = normal_base_url(base_url, key=self._key is not None)
         self._timeout = timeout
         self._max_bytes = max_bytes
@@ -61,7 +62,8 @@ class OpenAIModel:
         if not 200 <= status < 300:
             # What we wrote, the recipe can mend; what stands in a user's own request is for them to mend there.
             ours = () if request.prompt is None and request.messages is None else wire.body(self._endpoint, request)
-            raise fault(status, answer, where=url, fields=ours, retry_after=retry_after(headers))
+            wish = retry_after(headers)
+            raise fault(status, answer, where=url, fields=ours, retry_after=wish, key=self._key_variable)
         try:
             return wire.completion(answer, chat=path == wire.CHAT)
         except ModelError as problem:  # of an error object inside a 200, too
@@ -157,8 +159,8 @@ def _seconds_between(start: str, end: str | None) -> float | None:
         return None
 
 
-def _checked_key(api_key: str | None) -> str | None:
-    key = (api_key or "").strip()
+def _checked_key(api_key: ApiKey | None) -> str | None:
+    key = (api_key or ApiKey("")).value.strip()
     if not re.fullmatch(r"[!-~]*", key):
         raise AccessDenied("the API key holds a space, a line break or a character outside ASCII; was it pasted whole?")
     return key or None

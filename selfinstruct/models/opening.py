@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
-from selfinstruct.base_url import normal_base_url
+from selfinstruct import endpoints
+from selfinstruct.base_url import ApiKey, normal_base_url
 from selfinstruct.config import Settings
+from selfinstruct.endpoints import ModelOddities, Preset
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.protocols import Model
@@ -17,6 +21,9 @@ from selfinstruct.schema import Endpoint, Rendering
 
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
+
+THINKING_ROOM = (8192.0, 1_000_000.0)
+"""The range of ``max_tokens`` for a model that thinks whatever it is told: cut in its thoughts, it gives no answer."""
 
 
 class Opened(NamedTuple):
@@ -29,11 +36,63 @@ class Opened(NamedTuple):
 
 
 def named(recipe: ModelRecipe) -> ModelRecipe:
-    """The recipe with the API's defaults filled in, as it is written to disk and compared on resume."""
-    base_url = ""
-    if recipe.api in ("chat", "completion"):
-        base_url = normal_base_url(recipe.base_url or DEFAULT_BASE_URL)
-    return recipe.model_copy(update={"name": recipe.name or DEFAULT_MODELS[recipe.api], "base_url": base_url})
+    """The recipe as it is written to disk and compared on resume: with what its endpoint's preset says of its model,
+    and the API's defaults. What the recipe says itself stands. Raises `ConfigProblem` for an unknown preset.
+    """
+    preset = preset_for(recipe)
+    chosen = preset if recipe.endpoint else None  # a preset known by its address only names no model
+    name = recipe.name or (chosen.default_model if chosen else "") or DEFAULT_MODELS[recipe.api]
+    odd = preset.for_model(name) if preset else ModelOddities()
+    room = {"max_tokens": THINKING_ROOM} if odd.thinks else {}
+    return recipe.model_copy(
+        update={
+            "name": name,
+            "base_url": _address(recipe, chosen),
+            "token_field": recipe.token_field or odd.token_field,
+            "omit": tuple(dict.fromkeys((*odd.omit, *recipe.omit))),
+            "extra_body": {**_without(odd.extra_body, recipe.omit), **recipe.extra_body},
+            "limits": {**room, **odd.limits, **recipe.limits},
+            "json_mode": recipe.json_mode or odd.json_mode,
+        }
+    )
+
+
+def preset_for(recipe: ModelRecipe) -> Preset | None:
+    """The preset a recipe names, or the one that has its address."""
+    if recipe.api not in ("chat", "completion"):
+        if recipe.endpoint:
+            raise ConfigProblem(f"the endpoint '{recipe.endpoint}' is an API's: add --api chat")
+        return None
+    return endpoints.load(recipe.endpoint) if recipe.endpoint else endpoints.preset_of(_address(recipe, None))
+
+
+def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
+    """The key for the API of a recipe; None where there is none, and need not be one.
+
+    That of a named preset is looked for in the preset's own variables alone: no company gets another's key. Where a
+    preset is known by its address only, OPENAI_API_KEY is the user's word for the key of that address. Raises
+    `AccessDenied` where a key is needed and missing.
+    """
+    if recipe.endpoint:
+        preset = endpoints.load(recipe.endpoint)
+        if (key := endpoints.key_of(preset, os.environ)) is None:
+            raise endpoints.no_key(preset)
+        return key
+    given = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
+    if given:
+        return ApiKey(given)
+    known = preset_for(recipe)
+    return endpoints.key_of(known, os.environ) if known else None
+
+
+def _without(fields: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+def _address(recipe: ModelRecipe, preset: Preset | None) -> str:
+    if recipe.api not in ("chat", "completion"):
+        return ""
+    return normal_base_url(recipe.base_url or (preset.base_url if preset else DEFAULT_BASE_URL))
 
 
 def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
@@ -58,9 +117,11 @@ def _endpoint(recipe: ModelRecipe, identity: str) -> Endpoint:
     return Endpoint(
         identity=identity,
         model=recipe.name,
-        token_field=recipe.token_field,
+        token_field=recipe.token_field or "max_tokens",
         omit=recipe.omit,
         extra_body=recipe.extra_body,
+        limits=recipe.limits,
+        json_mode=recipe.json_mode or "json_schema",
         send_seed=recipe.send_seed,
     )
 
@@ -68,7 +129,7 @@ def _endpoint(recipe: ModelRecipe, identity: str) -> Endpoint:
 def _openai(recipe: ModelRecipe, settings: Settings) -> Opened:
     from selfinstruct.models.openai_api import OpenAIModel
 
-    key = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
+    key = key_for(recipe, settings)
     if not key and recipe.base_url == DEFAULT_BASE_URL:
         raise AccessDenied(
             "no API key: set OPENAI_API_KEY, or point --base-url at a server of yours,"
@@ -76,7 +137,7 @@ def _openai(recipe: ModelRecipe, settings: Settings) -> Opened:
         )
     limit = settings.concurrency or API_CONCURRENCY
     endpoint = _endpoint(recipe, recipe.base_url)
-    model = OpenAIModel(endpoint, recipe.base_url, key or None, timeout=settings.timeout, connections=limit)
+    model = OpenAIModel(endpoint, recipe.base_url, key, timeout=settings.timeout, connections=limit)
     return Opened(model, endpoint, rendering_of(recipe), limit)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import wire
+from selfinstruct.base_url import ApiKey
 from selfinstruct.errors import RequestRefused
 from selfinstruct.models import weights
 from selfinstruct.models.fake import FakeModel
@@ -160,7 +161,7 @@ async def test_the_official_client_sends_and_reads_the_same(ours: Request) -> No
     openai = pytest.importorskip("openai")
     text = 'a "quoted" text,\n\twith 你好, \U0001f333 and \u2028'
     with Loopback(lambda path, body, n: (200, {}, chat(text) if "messages" in body else continuation(text))) as server:
-        model = OpenAIModel(ENDPOINT, server.url, "sk-0123456789")
+        model = OpenAIModel(ENDPOINT, server.url, ApiKey("sk-0123456789"))
         completion = await model.complete(ours)
         await model.aclose()
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="sk-0123456789", max_retries=0) as client:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from selfinstruct.base_url import ApiKey
 from selfinstruct.models.listing import served_models
 from tests.models.loopback import Loopback, Reply
 
@@ -14,7 +15,7 @@ LISTED = orjson.dumps({"object": "list", "data": [{"id": "b"}, {"id": "a"}, {"id
 async def test_the_names_come_sorted_and_once_each() -> None:
     """From ``/models`` below the base URL, asked with the key."""
     with Loopback(lambda path, body, n: (200, {}, LISTED)) as server:
-        assert await served_models(f"{server.url}/v1", "sk-1") == ["a", "b"]
+        assert await served_models(f"{server.url}/v1", ApiKey("sk-1")) == ["a", "b"]
     assert [(received.path, received.headers["Authorization"]) for received in server.received] == [
         ("/v1/models", "Bearer sk-1")
     ]

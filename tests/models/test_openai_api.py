@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from selfinstruct.base_url import ApiKey
 from selfinstruct.errors import (
     AccessDenied,
     ConfigProblem,
@@ -40,7 +41,7 @@ async def ask(
     url: str, request: Request = RAW, *, key: str | None = KEY, timeout: float = 20, max_bytes: int = 2**20
 ) -> Completion:
     """One request through a model of its own."""
-    model = OpenAIModel(ENDPOINT, url, key, timeout=timeout, max_bytes=max_bytes)
+    model = OpenAIModel(ENDPOINT, url, ApiKey(key) if key else None, timeout=timeout, max_bytes=max_bytes)
     try:
         return await model.complete(request)
     finally:
@@ -115,14 +116,14 @@ async def test_without_a_key_no_key_is_sent() -> None:
 def test_a_key_no_header_can_carry_is_refused_before_anything_is_sent(key: str) -> None:
     """Most often it was pasted with something else; it is not repeated."""
     with pytest.raises(AccessDenied) as refusal:
-        OpenAIModel(ENDPOINT, "https://api.example.com", key)
+        OpenAIModel(ENDPOINT, "https://api.example.com", ApiKey(key))
     assert key not in str(refusal.value)
 
 
 def test_a_key_never_leaves_this_machine_unencrypted() -> None:
     """Not even once, to find out."""
     with pytest.raises(ConfigProblem, match="unencrypted"):
-        OpenAIModel(ENDPOINT, "http://api.example.com", KEY)
+        OpenAIModel(ENDPOINT, "http://api.example.com", ApiKey(KEY))
 
 
 async def test_cookies_are_neither_kept_nor_sent() -> None:
