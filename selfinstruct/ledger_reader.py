@@ -30,6 +30,13 @@ _PAGE = (
 _PART = 10**9
 """Costs are summed as quotient and rest of it: SQLite's integers end at nine million units in pico-units."""
 
+_COST = f"sum(cost / {_PART}), sum(cost % {_PART}), sum(cost IS NULL)"
+# The index has all that is asked of a call: reading the calls themselves would read their prompts.
+_BY_ROUND = (
+    f"SELECT c.stage, c.round, count(*), {_COST} FROM calls c INDEXED BY calls_by_draw"
+    " CROSS JOIN attempts a ON a.call = c.id WHERE a.state = 'settled' GROUP BY c.stage, c.round"
+)
+
 
 @dataclass(frozen=True)
 class Call:
@@ -69,6 +76,16 @@ class Spending(NamedTuple):
     attempts: int
     prompt_tokens: int
     completion_tokens: int
+    cost: int | None
+    unpriced: int
+
+
+class RoundSpending(NamedTuple):
+    """The answered calls of a round of a stage; ``cost`` and ``unpriced`` as in `Spending`."""
+
+    stage: str
+    round: int
+    calls: int
     cost: int | None
     unpriced: int
 
@@ -145,14 +162,18 @@ class LedgerReader:
         """What was done and spent, by stage, state and outcome."""
         rows = self._rows(
             "SELECT stage, state, outcome, count(*), coalesce(sum(prompt_tokens), 0),"
-            f" coalesce(sum(completion_tokens), 0), sum(cost / {_PART}), sum(cost % {_PART}), sum(cost IS NULL)"
+            f" coalesce(sum(completion_tokens), 0), {_COST}"
             " FROM attempts GROUP BY stage, state, outcome ORDER BY stage, state, outcome"
         )
         found = []
         for stage, state, outcome, count, prompt, completion, high, low, unpriced in rows:
-            cost = None if high is None else high * _PART + low
-            found.append(Spending(stage, state, outcome, count, prompt, completion, cost, unpriced))
+            found.append(Spending(stage, state, outcome, count, prompt, completion, _cost(high, low), unpriced))
         return found
+
+    def spending_by_round(self) -> Iterator[RoundSpending]:
+        """What was answered and its cost, by stage and round."""
+        for stage, round, calls, high, low, unpriced in self._stream(_BY_ROUND):
+            yield RoundSpending(stage, round, calls, _cost(high, low), unpriced)
 
     def currency(self) -> str:
         """The currency that costs are counted in."""
@@ -184,6 +205,10 @@ class LedgerReader:
             raise DamagedRun(f"{self.path}: the answer of call {key[:12]} is not the one that was recorded")
         draw = Draw(stage=stage, round=round, slot=slot, step=step, k=k)
         return Call(id, key, draw, path, body, state or "open", answer or b"", status)
+
+
+def _cost(high: int | None, low: int) -> int | None:
+    return None if high is None else high * _PART + low
 
 
 def columns_of(draw: Draw) -> tuple[str, int, int, int, int]:

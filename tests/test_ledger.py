@@ -18,11 +18,11 @@ from unittest import mock
 import orjson
 import pytest
 
-from selfinstruct import wire
+from selfinstruct import ledger_reader, wire
 from selfinstruct.errors import BadData, ConfigProblem, DamagedRun, OutputFailed, RequestRefused, RunLocked, Verdict
 from selfinstruct.failpoints import VARIABLE
 from selfinstruct.ledger import Ending, Ledger
-from selfinstruct.ledger_reader import Call, LedgerReader, Spending
+from selfinstruct.ledger_reader import Call, LedgerReader, RoundSpending, Spending
 from selfinstruct.money import UNBOUNDED, Bound, Price, TokenBound
 from selfinstruct.schema import Completion, Draw
 
@@ -356,6 +356,51 @@ async def test_spending_is_summed_by_stage_state_and_outcome(ledger: Ledger) -> 
         Spending("bootstrap", "settled", None, 4, 16, 8, 60, 1),
         Spending("classify", "settled", None, 1, 4, 2, 20, 0),
     ]
+
+
+async def test_answered_calls_are_counted_and_priced_by_round(ledger: Ledger) -> None:
+    """By stage and round, whatever order they came in; what brought no answer is in none."""
+    for number, (stage, round, bound) in enumerate(
+        [
+            ("classify", 0, BOUND),
+            *(
+                ("bootstrap", 2, BOUND),
+                ("bootstrap", 0, UNPRICED),
+                ("bootstrap", 2, UNPRICED),
+                ("bootstrap", 10, BOUND),
+            ),
+            ("bootstrap", 2, BOUND),
+        ]
+    ):
+        await record(ledger, f"{number:064x}", Draw(stage=stage, round=round, slot=number), bound)
+    for number, ending in enumerate(("failed", "ambiguous", "unusable")):
+        await reserve(ledger, OTHER, at(20 + number), BOUND)
+        await ledger.fail(OTHER, "Why", ending)  # type: ignore[arg-type]
+    await reserve(ledger, KEY, at(30), BOUND)
+    assert list(ledger.rows.spending_by_round()) == [
+        RoundSpending("bootstrap", 0, 1, None, 1),
+        RoundSpending("bootstrap", 2, 3, 40, 1),
+        RoundSpending("bootstrap", 10, 1, 20, 0),
+        RoundSpending("classify", 0, 1, 20, 0),
+    ]
+
+
+async def test_the_cost_of_a_round_may_be_more_than_an_integer_of_sqlite_holds(ledger: Ledger) -> None:
+    """Nine million units are; each of these calls is billed at its bound of 9·10^18 pico-units."""
+    dear = Bound(TokenBound(9, 0), Price(input=10**18, output=0, currency="usd", source="--price", date=""))
+    for number in range(3):
+        await reserve(ledger, f"{number:064x}", at(number), dear)
+        await ledger.settle(f"{number:064x}", ANSWER, 0, 2)
+    assert list(ledger.rows.spending_by_round()) == [RoundSpending("bootstrap", 0, 3, 27 * 10**18, 0)]
+
+
+async def test_counting_by_round_reads_no_prompt(ledger: Ledger, path: Path) -> None:
+    """A page for each call would be gigabytes: the index alone is read, and the attempts, once."""
+    await record(ledger)
+    with closing(sqlite3.connect(path)) as db:
+        of_calls, of_attempts = (row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {ledger_reader._BY_ROUND}"))
+    assert of_calls.endswith(" USING COVERING INDEX calls_by_draw")
+    assert of_attempts.startswith("SEARCH a USING AUTOMATIC ")
 
 
 async def test_what_was_spent_before_a_price_was_known_is_priced_later(ledger: Ledger) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfinstruct.cli.options import Json, OutputDir
-from selfinstruct.errors import BadData, UsageProblem
+from selfinstruct.errors import BadData, DamagedRun, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.cli.figures import Money
     from selfinstruct.ledger_reader import Call, LedgerReader
+    from selfinstruct.yields import Span
 
 
 def status(
@@ -24,23 +25,32 @@ def status(
     output_dir: OutputDir = None,
     json: Json = False,
 ) -> None:
-    """Show what runs have accepted, rejected and spent, or how many requests are answered."""
+    """Show what runs have accepted, rejected and spent, or how many requests are answered.
+
+    Of a run that is named, its yield over time as well: when new calls bring little that is new, it is time to stop.
+    """
     from selfinstruct.cli import figures
     from selfinstruct.config import settings
     from selfinstruct.run_folder import find
 
     root = settings({"output_dir": output_dir}).output_dir
-    found = [_status(path) for path in ([find(root, run)] if run is not None else _runs(root))]
+    paths = [find(root, run)] if run is not None else _runs(root)
+    found = [_status(path) for path in paths]
+    spans = _spans(paths[0], found[0][0]) if run is not None else None
     if json:
         import orjson
 
         rows = [{**row, "money": figures.money_json(money)} for row, money in found]
+        if spans is not None:
+            rows[0]["yield"] = [_span_json(span, found[0][1].currency) for span in spans]
         typer.echo(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
         return
     if not found:
         typer.echo(f"no runs in {root}; 'selfinstruct generate' starts one")
     for row, money in found:
         typer.echo(_status_text(row, figures.money_lines(money)))
+        if spans:
+            typer.echo("\n".join(_yield_lines(spans, row, money.currency)))
 
 
 def _runs(root: Path) -> list[Path]:
@@ -125,6 +135,91 @@ def _status_text(row: dict[str, Any], money: list[str]) -> str:
         kept = "" if "answered" in row["stages"][0] else " what is not yet in a shard is in the ledger;"
         lines.append(f"  not finished:{kept} run the same command again to go on")
     return "\n".join(lines)
+
+
+def _spans(path: Path, row: dict[str, Any]) -> list[Span] | None:
+    """The yield over time of a run of `generate`, empty for fewer than two spans.
+
+    None for another run, or, once it was said why, where a shard is damaged: what else there is to see is shown.
+    """
+    from selfinstruct import yields
+    from selfinstruct.ledger_reader import LedgerReader
+
+    stages = [stage["stage"] for stage in row["stages"]]
+    if not stages or "answered" in row["stages"][0]:
+        return None
+    try:
+        with closing(LedgerReader(path / "ledger.sqlite3")) as reader:
+            spans = yields.spans(path, stages, reader)
+    except DamagedRun as error:
+        typer.echo(f"no yield over time: {error}", err=True)
+        return None
+    return spans if len(spans) > 1 else []
+
+
+def _yield_lines(spans: list[Span], row: dict[str, Any], currency: str) -> list[str]:
+    """The yield over time for people: a table, and what its first and last line say."""
+    from selfinstruct.money import show_money
+    from selfinstruct.yields import UNIT
+
+    stages = [stage["stage"] for stage in row["stages"]]
+    running = any(stage["state"] == "running" for stage in row["stages"])
+    left_out = "; rounds not yet in shards are not counted" if running else ""
+    final = f", final by {stages[-1]}, calls of all stages" if len(stages) > 1 else ""
+    unit = show_money(UNIT, currency)
+    head = ["rounds", "calls", "accepted", "final", "per 100 calls", "spent", f"per {unit}", "largest reject"]
+    table = [head, *(_yield_cells(span, currency) for span in spans)]
+    if len(stages) == 1:
+        for cells in table:
+            del cells[3]  # the same numbers as those before
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [f"  yield over time (accepted by {stages[0]}{final}{left_out})"]
+    for cells in table:
+        padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("    " + "  ".join([cells[0].ljust(widths[0]), *padded[1:-1], cells[-1]]))
+    rates = {"100 calls": [span.per_100_calls for span in spans], unit: [span.per_unit for span in spans]}
+    told = [
+        f"{what} brought {_rate(rate[0])} accepted at first, {_rate(rate[-1])} at last"
+        for what, rate in rates.items()
+        if None not in (rate[0], rate[-1])
+    ]
+    return [*lines, f"  {'; '.join(told)}"] if told else lines
+
+
+def _yield_cells(span: Span, currency: str) -> list[str]:
+    from selfinstruct.money import show_money
+
+    rounds = f"{span.first}-{span.last}" if span.last > span.first else str(span.first)
+    more = f" + {span.unpriced} unpriced" if span.unpriced else ""
+    spent = "-" if span.cost is None else show_money(span.cost, currency) + more
+    reject = span.largest_reject
+    lost = f"{reject[0]}, {reject[2]:.0%} of candidates" if reject else "-"
+    counts = [str(count) for count in (span.calls, span.accepted, span.final)]
+    return [rounds, *counts, _rate(span.per_100_calls), spent, _rate(span.per_unit), lost]
+
+
+def _rate(value: float | None) -> str:
+    """Three digits, or all before the point; ``-`` for none."""
+    return "-" if value is None else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _span_json(span: Span, currency: str) -> dict[str, Any]:
+    """A span for machines: money as a decimal string in whole units, null where it is not known."""
+    from selfinstruct.money import Amount
+
+    reject = span.largest_reject
+    return {
+        "first_round": span.first,
+        "last_round": span.last,
+        "calls": span.calls,
+        "accepted": span.accepted,
+        "final": span.final,
+        "accepted_per_100_calls": span.per_100_calls,
+        "spent": None if span.cost is None else Amount(currency, span.cost).units,
+        "unpriced_calls": span.unpriced,
+        "accepted_per_unit": span.per_unit,
+        "largest_reject": dict(zip(("reason", "count", "share"), reject, strict=True)) if reject else None,
+    }
 
 
 def show(
