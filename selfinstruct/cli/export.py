@@ -8,14 +8,15 @@ from collections.abc import Iterable
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selfinstruct.cli.options import OutputDir
 from selfinstruct.errors import BadData, OutputFailed
 
-STAGE = "instances"  # the last of the chain
+if TYPE_CHECKING:
+    from selfinstruct.store import Manifest
 
 
 class Format(StrEnum):
@@ -23,12 +24,20 @@ class Format(StrEnum):
 
     jsonl = "jsonl"
     alpaca = "alpaca"
+    belle = "belle"
+    belle_instruction = "belle-instruction"
+    belle_conversations = "belle-conversations"
 
 
 def export(
     run: Annotated[str, typer.Argument(help="The run's name, or the path of its folder.")],
     format: Annotated[
-        Format, typer.Option(help="jsonl: whole records; alpaca: a JSON array of instruction, input, output.")
+        Format,
+        typer.Option(
+            help="jsonl: whole records; alpaca: a JSON array of instruction, input, output; belle: lines of input,"
+            " target (Belle.train.json); belle-instruction: lines of instruction, input, output; belle-conversations:"
+            " lines of turns."
+        ),
     ] = Format.jsonl,
     out: Annotated[str, typer.Option(help="The file to write; - is standard output.")] = "-",
     limit: Annotated[int | None, typer.Option(min=0, help="Write at most this many records.")] = None,
@@ -39,25 +48,29 @@ def export(
     from selfinstruct.formats import FORMATS
     from selfinstruct.run_folder import find
     from selfinstruct.schema import TaskInstance
-    from selfinstruct.store import lines_of, read_manifest
+    from selfinstruct.store import lines_of
 
     path = find(settings({"output_dir": output_dir}).output_dir, run)
-    folder = path / STAGE
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise _nothing_in(path)
+    folder, manifest = _final(path)
     if manifest.state == "running":
         typer.echo(f"selfinstruct: run '{run}' is not finished; exporting the shards it has", err=True)
     records = (TaskInstance.model_validate_json(line) for line in islice(lines_of(folder, "shard"), limit))
     _write(out, FORMATS[format.value](records))
 
 
-def _nothing_in(path: Path) -> BadData:
+def _final(path: Path) -> tuple[Path, Manifest]:
+    """The folder of the chain's last stage, and its manifest. Raises `BadData` where there are no records."""
+    from selfinstruct import identity
     from selfinstruct.batch import STAGE as COMPLETE
+    from selfinstruct.store import read_manifest
 
-    if (path / COMPLETE).is_dir():
-        return BadData(f"{path}: a run of 'selfinstruct complete'; its answers are in {path / 'results.jsonl'}")
-    return BadData(f"{path / STAGE}: no finished records here; 'selfinstruct status' lists the runs")
+    stages = [started.stage for started in identity.of_run(path)]
+    if stages == [COMPLETE]:
+        raise BadData(f"{path}: a run of 'selfinstruct complete'; its answers are in {path / 'results.jsonl'}")
+    manifest = read_manifest(path / stages[-1]) if stages else None
+    if manifest is None:
+        raise BadData(f"{path}: no finished records here; 'selfinstruct status' lists the runs")
+    return path / stages[-1], manifest
 
 
 def _write(out: str, chunks: Iterable[bytes]) -> None:

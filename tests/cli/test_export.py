@@ -144,13 +144,13 @@ def test_a_folder_of_complete_has_its_results_already(tmp_path: Path) -> None:
 
 
 def test_a_run_without_a_finished_record_is_one_line(tmp_path: Path) -> None:
-    """65: it has begun, and no more."""
-    (tmp_path / "begun" / "bootstrap").mkdir(parents=True)
-    (tmp_path / "begun" / "bootstrap" / "stage.json").touch()
-    ended = invoke("export", "begun", "--output-dir", tmp_path)
-    where = tmp_path / "begun" / "instances"
-    assert ended.code == 65
-    assert ended.err == f"selfinstruct: {where}: no finished records here; 'selfinstruct status' lists the runs\n"
+    """65: it has begun, but its last stage has kept nothing yet."""
+    args = ("--api", "fake", "-n", 5, "--run", "r", "--output-dir", tmp_path, "-q")
+    assert invoke("generate", *args).code == 0
+    (tmp_path / "r" / "instances" / "manifest.json").unlink()
+    ended = invoke("export", "r", "--output-dir", tmp_path)
+    told = f"selfinstruct: {tmp_path / 'r'}: no finished records here; 'selfinstruct status' lists the runs\n"
+    assert (ended.code, ended.err) == (65, told)
 
 
 def test_an_unfinished_run_gives_what_its_shards_hold_and_says_so(tmp_path: Path) -> None:

@@ -83,4 +83,27 @@ def test_a_format_never_holds_more_than_one_record(format: str) -> None:
 
 def test_formats_are_known_by_their_names() -> None:
     """The names --format takes."""
-    assert set(FORMATS) == {"jsonl", "alpaca"}
+    assert set(FORMATS) == {"jsonl", "alpaca", "belle", "belle-instruction", "belle-conversations"}
+
+
+def test_belle_is_lines_of_input_and_target() -> None:
+    """``Belle.train.json``: instruction and input are one text, an instruction alone stands alone; no escapes."""
+    assert export("belle", instance(1), instance(2, input="莱茵河\n长江")).decode() == (
+        '{"input":"Name 1 rivers.","target":"Rhine – 莱茵河"}\n'
+        '{"input":"Name 2 rivers.\\n莱茵河\\n长江","target":"Rhine – 莱茵河"}\n'
+    )
+
+
+def test_belle_instruction_is_lines_of_the_three_keys() -> None:
+    """The layout of the 1M set."""
+    assert export("belle-instruction", instance(1, input="x")).decode() == (
+        '{"instruction":"Name 1 rivers.","input":"x","output":"Rhine – 莱茵河"}\n'
+    )
+
+
+def test_belle_conversations_are_lines_of_two_turns_with_an_id() -> None:
+    """The layout of BELLE's training scripts; the id is the record's, so it is known where a line came from."""
+    assert export("belle-conversations", instance(1, input="x")).decode() == (
+        '{"id":"instances-0-1-0","conversations":[{"from":"human","value":"Name 1 rivers.\\nx"},'
+        '{"from":"assistant","value":"Rhine – 莱茵河"}]}\n'
+    )
