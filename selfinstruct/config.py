@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from selfinstruct import resources
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.money import Amount, Price, parse_amount, parse_duration, parse_price
-from selfinstruct.recipe import Recipe, known_keys
+from selfinstruct.recipe import STAGES, Recipe, known_keys
 
 
 def _read_by(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
@@ -31,6 +31,9 @@ def _read_patience(text: str) -> float:
 
 
 Seconds = Annotated[float, Field(gt=0)]
+
+# What --bootstrap shows where the recipe shows none: Self-Instruct's two of eight; one of Alpaca's three.
+_MACHINE_DEMOS = {"bootstrap": 2, "alpaca": 1, "belle": 1}
 
 
 class Settings(BaseSettings):
@@ -80,22 +83,43 @@ def settings(overrides: Mapping[str, Any]) -> Settings:
 def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -> Recipe:
     """The recipe: defaults, then the file or shipped name, then ``--set key=value``, then flags (those not None).
 
-    Flags have dotted keys. Raises `ConfigProblem` for an unknown key, wherever it stands, with a suggestion, and for a
-    bad value in the file; `UsageProblem` for a bad value of ``--set`` or a flag.
+    Flags have dotted keys; ``first.`` stands for the table of the method's first stage. Raises `ConfigProblem` for an
+    unknown key, wherever it stands, with a suggestion, for a bad value in the file, and for a table that the method
+    does not read; `UsageProblem` for a bad value of ``--set`` or a flag.
     """
     data = _read(source) if source else {}
     _check(data, source or "")
+    own = data.get("method")
+    if own and flags.get("method") not in (None, own):
+        raise ConfigProblem(f"{source} is a recipe of --method {own}: leave --method out, or take another recipe")
     for item in sets:
         key, equals, text = item.partition("=")
         if not equals:
             raise UsageProblem(f"--set '{item}': expected key=value, such as instances.temperature=0.5")
         _put(data, key.strip(), _value(text.strip()))
         _check(data, f"--set '{item}'")
-    for key, value in flags.items():
-        if value is not None:
-            _put(data, key, value)
-            _check(data, "--" + key.rpartition(".")[2].replace("_", "-"))
-    return Recipe.model_validate(data)
+    _set_flags(data, flags)
+    recipe = Recipe.model_validate(data)
+    unread = {table for tables in STAGES.values() for table in tables} - set(STAGES[recipe.method])
+    if stray := sorted(unread & data.keys()):
+        method = next(name for name, tables in STAGES.items() if stray[0] in tables)
+        raise ConfigProblem(
+            f"{source or '--set'}: [{stray[0]}] is a table of --method {method}, and this run is {recipe.method}"
+        )
+    return recipe
+
+
+def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
+    given = {key: value for key, value in flags.items() if value is not None}
+    first = STAGES[given.get("method", data.get("method", "self-instruct"))][0]
+    if first == "bootstrap" and given.pop("first.format", "text") != "text":
+        raise UsageProblem("--format json is for --method alpaca and belle; self-instruct asks stage by stage, in text")
+    if (from_pool := given.pop("first.bootstrap", None)) is not None:
+        shown = data.get(first, {}).get("machine_demos") or _MACHINE_DEMOS[first]
+        given["first.machine_demos"] = shown if from_pool else 0
+    for key, value in given.items():
+        _put(data, f"{first}.{key.removeprefix('first.')}" if key.startswith("first.") else key, value)
+        _check(data, "--" + key.rpartition(".")[2].replace("_", "-"))
 
 
 def _read(source: str) -> dict[str, Any]:
@@ -123,7 +147,10 @@ def _check(data: dict[str, Any], where: str) -> None:
         if first["type"] == "extra_forbidden":
             raise ConfigProblem(f"{where}: unknown recipe key '{key}'{_suggest(key)}") from error
         kind = UsageProblem if where.startswith("--") else ConfigProblem
-        raise kind(f"{where}: {key}: {first['msg'].removeprefix('Value error, ')} (got {first['input']!r})") from error
+        whole = first["type"] == "value_error" and isinstance(first["input"], dict)
+        got = "" if whole else f" (got {first['input']!r})"  # a whole table says nothing
+        told = first["msg"].removeprefix("Value error, ")
+        raise kind(": ".join(filter(None, (where, key, told))) + got) from error
 
 
 def _suggest(key: str) -> str:
@@ -131,7 +158,8 @@ def _suggest(key: str) -> str:
     known = known_keys(Recipe) if "." in key else [*Recipe.model_fields, *known_keys(Recipe)]
     names = {name: name.rpartition(".")[2] for name in known}
     closest = difflib.get_close_matches(key.rpartition(".")[2], names.values(), n=1)
-    close = difflib.get_close_matches(key, [name for name in known if names[name] in closest], n=1, cutoff=0)
+    likely = [name for name in known if names[name] in closest]  # without a table, the first that has the name
+    close = difflib.get_close_matches(key, likely, n=1, cutoff=0) if "." in key else likely
     return f"; did you mean '{close[0]}'?" if close else ""
 
 

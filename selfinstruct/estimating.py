@@ -172,7 +172,7 @@ def _finished(manifests: Sequence[Manifest | None], target: int) -> bool:
 def _calls(plan: Plan, first: Manifest | None, forecast: Forecast) -> dict[str, tuple[int, ...]]:
     """Calls still to make, by stage, at each of the guesses: those of the whole run, less those recorded."""
     recipe = plan.recipe
-    whole_round = recipe.round_size * recipe.bootstrap.new_tasks
+    whole_round = recipe.round_size * plan.links[0].asks_for
     asked = sum(shard.jobs for shard in first.shards) if first else 0
     accepted = first.accepted if first else 0
     under_way = forecast.wanted > 0  # else only later stages have something left to do

@@ -19,21 +19,27 @@ from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
 from selfinstruct.store_files import pretty, write_whole
 
 CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] = {
-    # A change may change a byte of a shard: another run. Fields of the recipe, a table's with its name before them;
-    # ``model`` counts by the endpoint it becomes, ``seed_tasks`` by what is in the file.
+    # A change may change a byte of a shard: another run. Fields of the recipe, a stage's with its table before them;
+    # ``model`` counts by the endpoint it becomes, ``seed_tasks`` by what is in the file, ``rules`` as a whole.
     "identity": frozenset(
         """method lang seed seed_tasks round_size rounds_per_shard lag in_step
-        model.api model.name model.base_url model.token_field model.omit model.extra_body model.send_seed
-        model.reproducible model.context
+        model.api model.endpoint model.name model.base_url model.token_field model.omit model.extra_body model.limits
+        model.json_mode model.send_seed model.reproducible model.context
         bootstrap.temperature bootstrap.top_p bootstrap.presence_penalty bootstrap.frequency_penalty
         bootstrap.max_tokens bootstrap.num_demos bootstrap.machine_demos bootstrap.new_tasks bootstrap.threshold
-        bootstrap.similar bootstrap.min_words bootstrap.max_words bootstrap.blacklist
+        bootstrap.similar bootstrap.rules
         classify.temperature classify.top_p classify.presence_penalty classify.frequency_penalty classify.max_tokens
         classify.demos classify.resamples classify.resample_temperature
         instances.temperature instances.top_p instances.presence_penalty instances.frequency_penalty
         instances.max_tokens instances.max_tokens_classification instances.demos_output_first
         instances.demos_input_first instances.max_instances instances.keep instances.min_output_words
-        instances.max_ngram_repeats""".split()
+        instances.max_ngram_repeats
+        alpaca.temperature alpaca.top_p alpaca.presence_penalty alpaca.frequency_penalty alpaca.max_tokens
+        alpaca.format alpaca.num_demos alpaca.machine_demos alpaca.tasks alpaca.threshold alpaca.similar alpaca.rules
+        alpaca.min_output_words alpaca.max_ngram_repeats
+        belle.temperature belle.top_p belle.presence_penalty belle.frequency_penalty belle.max_tokens
+        belle.format belle.num_demos belle.machine_demos belle.tasks belle.threshold belle.similar belle.rules
+        belle.min_output_words belle.max_ngram_repeats""".split()
     ),
     # How, how fast and for how much: may differ at every start. Fields of the settings.
     "operational": frozenset(
@@ -93,7 +99,7 @@ def of_stage(
         **shared,
         link.table: own,
         "model": {
-            **recipe.model.model_dump(include={"api", "context", "reproducible"}),
+            **recipe.model.model_dump(include={"api", "context", "endpoint", "reproducible"}),
             **endpoint[0].model_dump(mode="json"),
             "rendering": endpoint[1],
         },

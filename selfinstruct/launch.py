@@ -11,7 +11,8 @@ from pathlib import Path
 from selfinstruct import __version__, call_path, identity, resources, run_folder, seed_tasks
 from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Settings
-from selfinstruct.errors import LimitReached, UnusableAnswers
+from selfinstruct.errors import BadData, LimitReached, UnusableAnswers
+from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import Spending
 from selfinstruct.methods import METHODS, Link, Parts
@@ -19,7 +20,7 @@ from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
-from selfinstruct.schema import Completion, SeedTask
+from selfinstruct.schema import Completion, Instruction, Lang, Provenance, SeedTask
 from selfinstruct.store import StageStore, Tally, read_manifest
 
 
@@ -70,9 +71,26 @@ Watch = Callable[[Sequence[StageRun]], None]
 
 
 def load_seeds(recipe: Recipe) -> list[SeedTask]:
-    """The recipe's seed tasks: its own file, or the shipped one of its language."""
+    """The recipe's seed tasks: its own file, or the shipped one of its language.
+
+    Raises `BadData` for a broken file, and for one of which most is in another language than the run's.
+    """
     shipped = resources.seeds_dir() / f"{recipe.lang}_seed_tasks.jsonl"
-    return seed_tasks.load(Path(recipe.seed_tasks) if recipe.seed_tasks else shipped)
+    path = Path(recipe.seed_tasks) if recipe.seed_tasks else shipped
+    seeds = seed_tasks.load(path)
+    spoken = LanguageMatch(recipe.lang)
+    foreign = [seed for seed in seeds if spoken.check(_as_instruction(seed, recipe.lang)) is not None]
+    if 2 * len(foreign) > len(seeds):
+        other = "zh" if recipe.lang == "en" else "en"
+        raise BadData(
+            f"{path}: {len(foreign)} of {len(seeds)} seed tasks are not in the language of the run ({recipe.lang}),"
+            f" such as '{foreign[0].id}': add --lang {other}, or name other seeds with --seed-tasks"
+        )
+    return seeds
+
+
+def _as_instruction(seed: SeedTask, lang: Lang) -> Instruction:
+    return Instruction(id=seed.id, instruction=seed.instruction, lang=lang, provenance=Provenance())
 
 
 def plan(recipe: Recipe, settings: Settings, opened: Opened, path: Path) -> Plan:

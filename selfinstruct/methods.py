@@ -10,12 +10,14 @@ from typing import Any
 from selfinstruct import prompts
 from selfinstruct.errors import BadData, UsageProblem
 from selfinstruct.filters.heuristics import Heuristics
+from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.filters.rouge_l import RougeLNovelty
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter, Stage
-from selfinstruct.recipe import Recipe
+from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe, Recipe
 from selfinstruct.schema import Rendering, Sampling, SeedTask
+from selfinstruct.stages.alpaca import Alpaca
 from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify
 from selfinstruct.stages.instances import Instances, Order
@@ -23,11 +25,15 @@ from selfinstruct.stages.instances import Instances, Order
 
 @dataclass(frozen=True)
 class Link:
-    """One stage of a chain, the prompts it sends and the filters its records pass, in order."""
+    """One stage of a chain, the prompts it sends and the filters its records pass, in order.
+
+    ``asks_for`` is how many records one answer is asked to hold.
+    """
 
     stage: Stage
     prompts: tuple[Prompt, ...]
     filters: Sequence[Filter[Any]]
+    asks_for: int = 1
 
     @property
     def table(self) -> str:
@@ -54,16 +60,46 @@ def self_instruct(parts: Parts) -> list[Link]:
     return [_bootstrap(parts), _classify(parts), _instances(parts)]
 
 
-METHODS: dict[str, Callable[[Parts], list[Link]]] = {"self-instruct": self_instruct}
+def alpaca(parts: Parts) -> list[Link]:
+    """Stanford Alpaca: one stage that asks for whole tasks."""
+    return [_whole_tasks(parts, "alpaca", parts.recipe.alpaca)]
+
+
+def belle(parts: Parts) -> list[Link]:
+    """BELLE: Alpaca's way in Chinese, with prompts and rules of its own."""
+    return [_whole_tasks(parts, "belle", parts.recipe.belle)]
+
+
+METHODS: dict[str, Callable[[Parts], list[Link]]] = {"self-instruct": self_instruct, "alpaca": alpaca, "belle": belle}
+
+
+def _whole_tasks(parts: Parts, name: str, recipe: AlpacaRecipe) -> Link:
+    _enough_seeds(parts, name, recipe.num_demos)
+    prompt = parts.prompt(name, "tasks" if recipe.format == "text" else "tasks_json")
+    stage = Alpaca(
+        name=name,
+        seeds=parts.seeds,
+        prompt_file=prompt,
+        rendering=parts.rendering,
+        form=recipe.format,
+        sampling=_sampling(recipe),
+        lang=parts.recipe.lang,
+        seed=parts.recipe.seed,
+        round_size=parts.recipe.round_size,
+        num_demos=recipe.num_demos,
+        machine_demos=recipe.machine_demos,
+        tasks=recipe.tasks,
+        phrases=recipe.rules.phrases,
+    )
+    checks = OutputChecks(min_words=recipe.min_output_words, max_ngram_repeats=recipe.max_ngram_repeats)
+    cheap: list[Filter[Any]] = [Heuristics(recipe.rules), LanguageMatch(parts.recipe.lang), checks]
+    # Novelty last: it costs the most.
+    return Link(stage, (prompt,), [*cheap, _novelty(parts, name, recipe)], recipe.tasks - recipe.num_demos)
 
 
 def _bootstrap(parts: Parts) -> Link:
     recipe = parts.recipe.bootstrap
-    needed = recipe.num_demos
-    if len(parts.seeds) < needed:
-        raise BadData(
-            f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some or lower bootstrap.num_demos"
-        )
+    _enough_seeds(parts, "bootstrap", recipe.num_demos)
     prompt = parts.prompt("bootstrap", "list")
     stage = Bootstrap(
         seeds=parts.seeds,
@@ -73,23 +109,29 @@ def _bootstrap(parts: Parts) -> Link:
         lang=parts.recipe.lang,
         seed=parts.recipe.seed,
         round_size=parts.recipe.round_size,
-        num_demos=needed,
+        num_demos=recipe.num_demos,
         machine_demos=recipe.machine_demos,
         new_tasks=recipe.new_tasks,
     )
-    return Link(stage, (prompt,), _instruction_filters(parts))
+    cheap: list[Filter[Any]] = [Heuristics(recipe.rules), LanguageMatch(parts.recipe.lang)]
+    return Link(stage, (prompt,), [*cheap, _novelty(parts, "bootstrap", recipe)], recipe.new_tasks)
 
 
-def _instruction_filters(parts: Parts) -> list[Filter[Any]]:
-    recipe = parts.recipe.bootstrap
-    heuristics = Heuristics(min_words=recipe.min_words, max_words=recipe.max_words, blacklist=recipe.blacklist)
+def _enough_seeds(parts: Parts, table: str, needed: int) -> None:
+    if len(parts.seeds) < needed:
+        raise BadData(
+            f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some or lower {table}.num_demos"
+        )
+
+
+def _novelty(parts: Parts, table: str, recipe: AlpacaRecipe | BootstrapRecipe) -> RougeLNovelty:
     try:
         novelty = RougeLNovelty(recipe.threshold, tokenizer=parts.recipe.lang, similar=recipe.similar)
     except ValueError as error:
-        raise UsageProblem(f"bootstrap.{error}") from error
+        raise UsageProblem(f"{table}.{error}") from error
     for seed in parts.seeds:  # seeds are never filtered, only compared with
         novelty.add(seed.id, seed.instruction)
-    return [heuristics, novelty]
+    return novelty
 
 
 def _classify(parts: Parts) -> Link:
@@ -125,7 +167,7 @@ def _instances(parts: Parts) -> Link:
         max_ngram_repeats=recipe.max_ngram_repeats,
         worked_examples=[example["output"] for example in shown if "output" in example],
     )
-    return Link(stage, (output_first, input_first), [checks])
+    return Link(stage, (output_first, input_first), [LanguageMatch(parts.recipe.lang), checks])
 
 
 def _sampling(recipe: Sampling) -> Sampling:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, model_validator
 
-from selfinstruct.schema import Lang, Noun, Sampling
+from selfinstruct import rules
+from selfinstruct.rules import Rules
+from selfinstruct.schema import AnswerForm, JsonMode, Lang, Noun, Sampling, TokenField
 
 Api = Literal["local", "chat", "completion", "fake", "replay"]
-Method = Literal["self-instruct"]
+Method = Literal["self-instruct", "alpaca", "belle"]
+
+STAGES: dict[str, tuple[str, ...]] = {
+    "self-instruct": ("bootstrap", "classify", "instances"),
+    "alpaca": ("alpaca",),
+    "belle": ("belle",),
+}
+"""The tables each method reads, in the order of its stages."""
 
 DEFAULT_MODELS: dict[str, str] = {
     "local": "smollm2-135m-instruct",
@@ -26,19 +36,29 @@ Mass = Annotated[float | None, Field(ge=0, le=1)]
 Penalty = Annotated[float | None, Field(ge=-2, le=2)]
 
 
+@cache
+def _shipped(stage: str, lang: Lang) -> dict[str, Any]:
+    return rules.shipped(stage, lang)
+
+
 class ModelRecipe(Noun):
     """Who answers, and how its API wants to be asked.
 
-    ``name`` and ``base_url`` left empty mean the API's default. ``reproducible`` turns the embedded model's prompt
-    cache off, which makes equal requests give equal text (8 of 8 tries; with the cache 3-5 of 8) at half the speed.
+    ``endpoint`` names a preset (``recipes/endpoints``), which says where an API is and what its models want spelled
+    differently. What stays empty here is the preset's, or the API's default. ``reproducible`` turns the embedded
+    model's prompt cache off, which makes equal requests give equal text (8 of 8 tries; with the cache 3-5 of 8) at half
+    the speed.
     """
 
     api: Api = "local"
+    endpoint: str = ""
     name: str = ""
     base_url: str = ""
-    token_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    token_field: TokenField | None = None
     omit: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}
+    limits: dict[str, tuple[float, float]] = {}
+    json_mode: JsonMode | None = None
     send_seed: bool = False
     reproducible: bool = False
     context: int = Field(default=4096, ge=256)
@@ -57,12 +77,7 @@ class BootstrapRecipe(Sampling):
     new_tasks: int = Field(default=7, ge=1)  # the list is continued up to item 15
     threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
     similar: str = "above:0.5"
-    min_words: int = Field(default=4, ge=1)  # 3 words or fewer are too short
-    max_words: int = Field(default=150, ge=1)
-    # Words for things a text model can neither see nor make.
-    blacklist: tuple[str, ...] = tuple(
-        [*"image images graph graphs picture pictures file files map maps draw plot".split(), "go to"]
-    )
+    rules: Rules = Field(default_factory=lambda: Rules(**_shipped("bootstrap", "en")))
 
 
 class ClassifyRecipe(Sampling):
@@ -95,8 +110,47 @@ class InstancesRecipe(Sampling):
     max_ngram_repeats: int | None = Field(default=None, ge=1)
 
 
+class AlpacaRecipe(Sampling):
+    """The one stage of Alpaca: whole tasks. Numbers: Stanford Alpaca, ``generate_instruction.py``.
+
+    ``tasks`` is the number of the last task asked for, demos included: Alpaca says 20 and BELLE 10, which is what fits
+    into an answer in Chinese. Alpaca's demos are seeds only; ``machine_demos`` of them may be accepted tasks.
+    """
+
+    temperature: Temperature = 1.0
+    top_p: Mass = 1.0
+    presence_penalty: Penalty = 0.0
+    frequency_penalty: Penalty = 0.0
+    max_tokens: int = Field(default=3072, ge=1)
+    format: AnswerForm = "text"
+    num_demos: int = Field(default=3, ge=1)
+    machine_demos: int = Field(default=0, ge=0)
+    tasks: int = Field(default=20, ge=2)
+    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
+    similar: str = "above:0.5"
+    rules: Rules = Field(default_factory=lambda: Rules(**_shipped("alpaca", "en")))
+    min_output_words: int = Field(default=0, ge=0)
+    max_ngram_repeats: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.tasks <= self.num_demos:
+            raise ValueError(f"{self.num_demos} demos leave nothing to ask for up to task {self.tasks}")
+        return self
+
+
+class BelleRecipe(AlpacaRecipe):
+    """The one stage of BELLE. Numbers: its ``generate_instruction.py`` of 2023-03-17 (later versions: 1024 tokens)."""
+
+    tasks: int = Field(default=10, ge=2)
+    rules: Rules = Field(default_factory=lambda: Rules(**_shipped("belle", "zh")))
+
+
 class Recipe(Noun):
-    """Everything that may change a byte of a shard. Written resolved, as JSON, into every ``stage.json``."""
+    """Everything that may change a byte of a shard. Written resolved, as JSON, into every ``stage.json``.
+
+    Where ``lang`` is not said it is the method's; rules that are not said are those shipped for stage and language.
+    """
 
     method: Method = "self-instruct"
     lang: Lang = "en"
@@ -107,16 +161,32 @@ class Recipe(Noun):
     lag: int = Field(default=4, ge=1)
     in_step: bool = False  # a round waits until every stage is through with the round `lag` before it
     model: ModelRecipe = ModelRecipe()
-    bootstrap: BootstrapRecipe = BootstrapRecipe()
-    classify: ClassifyRecipe = ClassifyRecipe()
-    instances: InstancesRecipe = InstancesRecipe()
+    bootstrap: BootstrapRecipe = Field(default_factory=BootstrapRecipe)
+    classify: ClassifyRecipe = Field(default_factory=ClassifyRecipe)
+    instances: InstancesRecipe = Field(default_factory=InstancesRecipe)
+    alpaca: AlpacaRecipe = Field(default_factory=AlpacaRecipe)
+    belle: BelleRecipe = Field(default_factory=BelleRecipe)
 
-    @field_validator("lang")
+    @model_validator(mode="before")
     @classmethod
-    def _known(cls, lang: str) -> str:
-        if lang != "en":
-            raise ValueError("no prompts and seeds for 'zh' yet; only 'en' is served")
-        return lang
+    def _completed(cls, given: Any) -> Any:
+        """What was given, and what follows from method and language."""
+        lang = given.get("lang", "zh" if given.get("method") == "belle" else "en")
+        if lang not in ("en", "zh"):
+            return given  # told by its field
+        filled = {**given, "lang": lang}
+        for stage, spoken in (("bootstrap", lang), ("alpaca", lang), ("belle", "zh")):
+            table = given.get(stage, {})
+            if isinstance(table, dict) and isinstance(table.get("rules", {}), dict):
+                fresh = {"tasks": 10} if (stage, spoken) == ("alpaca", "zh") else {}
+                filled[stage] = {**fresh, **table, "rules": {**_shipped(stage, spoken), **table.get("rules", {})}}
+        return filled
+
+    @model_validator(mode="after")
+    def _spoken(self) -> Self:
+        if self.method == "belle" and self.lang != "zh":
+            raise ValueError("the method belle is Chinese: leave --lang out, or take --method alpaca")
+        return self
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

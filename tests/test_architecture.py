@@ -48,9 +48,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "money": {"errors", "schema"},
     "pricing": {"errors", "money", "resources"},
     "rules": {"errors", "resources", "schema"},
-    "endpoints": {"errors", "resources", "schema"},
+    "endpoints": {"base_url", "errors", "resources", "schema"},
     "recipe": {"rules", "schema"},
     "config": {"errors", "money", "recipe", "resources"},
+    "yields": {"errors", "identity", "ledger_reader", "store", "store_files", "schema"},
     "protocols": {"schema"},
     "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file", "ledger_reader"},
     "ledger_reader": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
@@ -85,7 +86,7 @@ MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
 MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
 # What `doctor` looks at.
-MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "models", "pricing", "recipe", "schema"}
+MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "models", "pricing", "recipe", "schema"}
 MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "recipe", "findings", "identity", "models", "results", "schema"}
 MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
 MAY_IMPORT["repairing"] = MAY_IMPORT["launch"] | MAY_IMPORT["verifying"] | {"launch", "verifying"}
@@ -106,7 +107,10 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "stages": set(),
     "filters": set(),
     "formats": set(),
-    "parsing": {"markup", "chatter", "markers", "outline", "item_text", "fields"},  # what the readers stand on
+    "parsing": {  # what the readers stand on
+        *("markup", "chatter", "markers", "outline", "item_text", "fields"),
+        *("whole_task", "block_headers", "block_layout", "block_style", "block_tails", "json_nodes"),
+    },
     "cli": {
         "estimates",
         "figures",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from selfinstruct import resources
 from selfinstruct.config import Settings, resolve, settings
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.money import Amount, Price
-from selfinstruct.recipe import Recipe, known_keys
+from selfinstruct.recipe import STAGES, Recipe, known_keys
+from selfinstruct.rules import Rules, shipped
 
 # Self-Instruct's values, from its code (systems §1.1 to §1.4).
 PAPER: dict[str, Any] = {
@@ -24,12 +26,7 @@ PAPER: dict[str, Any] = {
     "bootstrap.machine_demos": 2,
     "bootstrap.new_tasks": 7,  # after 8 demos the list goes on to item 15
     "bootstrap.threshold": "0.7",
-    "bootstrap.min_words": 4,
-    "bootstrap.max_words": 150,
-    "bootstrap.blacklist": (
-        *("image", "images", "graph", "graphs", "picture", "pictures", "file", "files", "map", "maps", "draw", "plot"),
-        "go to",
-    ),
+    "bootstrap.rules": Rules(**shipped("bootstrap", "en")),
     "classify.temperature": 0.0,
     "classify.top_p": 0.0,
     "classify.presence_penalty": 0.0,
@@ -48,6 +45,20 @@ PAPER: dict[str, Any] = {
     "instances.keep": 5,
     "seed": 42,
 }
+# Stanford Alpaca's values, from its code (systems §2.1); BELLE's, of its first version (§3.1), where they differ.
+for _name in ("alpaca", "belle"):
+    PAPER |= {
+        f"{_name}.temperature": 1.0,
+        f"{_name}.top_p": 1.0,
+        f"{_name}.presence_penalty": 0.0,
+        f"{_name}.frequency_penalty": 0.0,
+        f"{_name}.max_tokens": 3072,
+        f"{_name}.num_demos": 3,
+        f"{_name}.machine_demos": 0,
+        f"{_name}.tasks": {"alpaca": 20, "belle": 10}[_name],
+        f"{_name}.threshold": "0.7",
+        f"{_name}.rules": Rules(**shipped(_name, "en" if _name == "alpaca" else "zh")),
+    }
 # Where the paper has no such setting, or the design decides otherwise (round size: 5 requests a batch in the paper).
 OURS: dict[str, Any] = {
     "method": "self-instruct",
@@ -60,7 +71,10 @@ OURS: dict[str, Any] = {
     "model.api": "local",
     "model.name": "",
     "model.base_url": "",
-    "model.token_field": "max_tokens",
+    "model.endpoint": "",
+    "model.token_field": None,
+    "model.limits": {},
+    "model.json_mode": None,
     "model.omit": (),
     "model.extra_body": {},
     "model.send_seed": False,
@@ -72,6 +86,13 @@ OURS: dict[str, Any] = {
     "instances.min_output_words": 0,
     "instances.max_ngram_repeats": None,
 }
+for _name in ("alpaca", "belle"):
+    OURS |= {
+        f"{_name}.format": "text",
+        f"{_name}.similar": "above:0.5",
+        f"{_name}.min_output_words": 0,
+        f"{_name}.max_ngram_repeats": None,
+    }
 
 
 def value(recipe: Recipe, key: str) -> Any:
@@ -87,7 +108,7 @@ def value(recipe: Recipe, key: str) -> Any:
 
 def test_every_default_is_the_papers_or_written_down_as_ours() -> None:
     """A new key needs a line in one of the two tables."""
-    assert sorted(PAPER | OURS) == sorted(known_keys(Recipe))
+    assert sorted(PAPER | OURS) == sorted({re.sub(r"\.rules\..*", ".rules", key) for key in known_keys(Recipe)})
     recipe = resolve(None, [], {})
     assert {key: value(recipe, key) for key in PAPER | OURS} == PAPER | OURS
     assert recipe == Recipe()
@@ -95,8 +116,14 @@ def test_every_default_is_the_papers_or_written_down_as_ours() -> None:
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in resources.recipes_dir().glob("*.toml")))
 def test_every_shipped_recipe_is_valid(name: str) -> None:
-    """It is found by its name, and changes something."""
-    assert resolve(name, [], {}) != Recipe()
+    """It is found by its name, and changes something; but Self-Instruct's states the defaults."""
+    assert (resolve(name, [], {}) == Recipe()) == (name == "self-instruct")
+
+
+@pytest.mark.parametrize("name", ["alpaca", "belle"])
+def test_a_methods_recipe_states_what_the_method_does_anyway(name: str) -> None:
+    """So that the published parameters can be read in one place."""
+    assert resolve(name, [], {}) == resolve(None, [], {"method": name})
 
 
 # --- precedence -----------------------------------------------------------------------------------------------------
@@ -230,7 +257,7 @@ def test_no_variable_reaches_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None
         ('model.omit=["stop", "top_p"]', "model.omit", ("stop", "top_p")),
         ("model.extra_body={think = false}", "model.extra_body", {"think": False}),
         ("model.extra_body.think=false", "model.extra_body", {"think": False}),
-        ("bootstrap.blacklist=[]", "bootstrap.blacklist", ()),
+        ("bootstrap.rules.blacklist=[]", "bootstrap.rules.blacklist", ()),
         ("bootstrap.similar=above:0.4", "bootstrap.similar", "above:0.4"),
         ("bootstrap.threshold=0.8", "bootstrap.threshold", "0.8"),
         ("bootstrap.threshold=7/10", "bootstrap.threshold", "7/10"),
@@ -302,7 +329,7 @@ BAD_VALUES = [
     ("instances.presence_penalty=-2.5", "instances.presence_penalty: Input should be greater than or equal to -2"),
     ("bootstrap.frequency_penalty=2.5", "bootstrap.frequency_penalty: Input should be less than or equal to 2"),
     ("model.api=vllm", "model.api: Input should be 'local', 'chat', 'completion', 'fake' or 'replay' (got 'vllm')"),
-    ("bootstrap.blacklist=[1]", "bootstrap.blacklist.0: Input should be a valid string (got 1)"),
+    ("bootstrap.rules.blacklist=[1]", "bootstrap.rules.blacklist.0: Input should be a valid string (got 1)"),
     ("bootstrap.threshold=true", "bootstrap.threshold: Input should be a valid string (got True)"),
     ("bootstrap=3", "bootstrap: Input should be a valid dictionary"),
     ("seed.x=3", "seed: Input should be a valid integer (got {'x': 3})"),
@@ -324,16 +351,81 @@ def test_a_bad_value_names_its_key(tmp_path: Path, item: str, why: str) -> None:
     assert str(problem.value).startswith(f"{path}: {why}")
 
 
-@pytest.mark.parametrize("lang", ["en", "zh", "fr"])
-def test_a_language_is_served_when_it_has_seeds_and_prompts(lang: str) -> None:
-    """Otherwise it is refused before anything is made, and not with a missing file later."""
-    seeds = (resources.seeds_dir() / f"{lang}_seed_tasks.jsonl").is_file()
-    prompts = {path.parent.name for path in resources.prompts_dir().glob(f"*/{lang}")}
-    if seeds and prompts >= {"bootstrap", "classify", "instances"}:
-        assert resolve(None, [], {"lang": lang}).lang == lang
-    else:
-        with pytest.raises(UsageProblem, match=r"^--lang: lang: "):
-            resolve(None, [], {"lang": lang})
+@pytest.mark.parametrize("method", STAGES)
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_a_language_is_served_with_seeds_prompts_and_rules(method: str, lang: str) -> None:
+    """By every method but BELLE's, which is Chinese: 2, and not a missing file later."""
+    if (method, lang) == ("belle", "en"):
+        with pytest.raises(UsageProblem, match=r"^--lang: the method belle is Chinese: leave --lang out"):
+            resolve(None, [], {"method": method, "lang": lang})
+        return
+    recipe = resolve(None, [], {"method": method, "lang": lang})
+    assert (recipe.method, recipe.lang) == (method, lang)
+    first = getattr(recipe, STAGES[method][0])
+    assert first.rules == Rules(**shipped(STAGES[method][0], "zh" if lang == "zh" else "en"))
+    assert (resources.seeds_dir() / f"{lang}_seed_tasks.jsonl").is_file()
+    assert {path.parent.name for path in resources.prompts_dir().glob(f"*/{lang}")} >= set(STAGES[method])
+
+
+def test_no_other_language_is_served() -> None:
+    """2, with the languages there are."""
+    with pytest.raises(UsageProblem, match=r"^--lang: lang: Input should be 'en' or 'zh' \(got 'fr'\)"):
+        resolve(None, [], {"lang": "fr"})
+
+
+def test_a_language_brings_its_own_numbers() -> None:
+    """BELLE is Chinese unasked; in Chinese Alpaca asks for ten tasks; what is given stands."""
+    assert resolve(None, [], {"method": "belle"}).lang == "zh"
+    asked = [resolve(None, [], {"method": "alpaca", "lang": lang}).alpaca.tasks for lang in ("en", "zh")]
+    assert asked == [20, 10]
+    given = resolve(None, ["alpaca.tasks=5", "alpaca.rules.min_length=2"], {"method": "alpaca", "lang": "zh"}).alpaca
+    assert (given.tasks, given.rules) == (5, Rules(**{**shipped("alpaca", "zh"), "min_length": 2}))
+
+
+def test_a_flag_for_the_first_stage_goes_to_the_methods_own() -> None:
+    """``first.`` is bootstrap, alpaca or belle, whoever names the method."""
+    flags = {"method": "belle", "first.temperature": 0.3, "first.format": "json"}
+    recipe = resolve(None, [], flags)
+    assert (recipe.belle.temperature, recipe.belle.format) == (0.3, "json")
+    assert (recipe.bootstrap.temperature, recipe.alpaca.temperature) == (0.7, 1.0)
+    assert resolve("belle", [], {"first.top_p": 0.9}).belle.top_p == 0.9
+    assert resolve(None, [], {"first.top_p": 0.9, "first.format": "text"}).bootstrap.top_p == 0.9
+    with pytest.raises(UsageProblem, match=r"^--format json is for --method alpaca and belle"):
+        resolve(None, [], {"first.format": "json"})
+
+
+@pytest.mark.parametrize(
+    ("method", "shown", "seeds_only"), [("self-instruct", 2, 0), ("alpaca", 1, 0), ("belle", 1, 0)]
+)
+def test_bootstrap_shows_accepted_tasks_and_seeds_only_none(method: str, shown: int, seeds_only: int) -> None:
+    """Self-Instruct's two, one of Alpaca's three; as many as the recipe says where it says so."""
+    table = STAGES[method][0]
+
+    def demos(wanted: bool, *sets: str) -> int:
+        recipe = resolve(None, sets, {"method": method, "first.bootstrap": wanted})
+        return int(getattr(recipe, table).machine_demos)
+
+    assert (demos(True), demos(False)) == (shown, seeds_only)
+    assert (demos(True, f"{table}.machine_demos=3"), demos(False, f"{table}.machine_demos=3")) == (3, 0)
+
+
+def test_a_recipe_of_another_method_is_refused(tmp_path: Path) -> None:
+    """78: by the method it names, or by a table that this method does not read."""
+    with pytest.raises(ConfigProblem, match=r"^belle is a recipe of --method belle: leave --method out"):
+        resolve("belle", [], {"method": "alpaca"})
+    with pytest.raises(ConfigProblem, match=r"^demo: \[bootstrap\] is a table of --method self-instruct, and this run"):
+        resolve("demo", [], {"method": "alpaca"})
+    with pytest.raises(ConfigProblem, match=r"^--set: \[alpaca\] is a table of --method alpaca, and this run"):
+        resolve(None, ["alpaca.tasks=5"], {})
+    assert resolve("belle", [], {"method": "belle"}).method == "belle"
+
+
+def test_demos_leave_something_to_ask_for() -> None:
+    """78 in a file, 2 on the command line."""
+    with pytest.raises(
+        UsageProblem, match=r"^--set 'alpaca.tasks=3': alpaca: 3 demos leave nothing to ask for up to task 3"
+    ):
+        resolve(None, ["alpaca.tasks=3"], {"method": "alpaca"})
 
 
 def test_a_bad_flag_names_itself() -> None:

@@ -91,7 +91,7 @@ def test_the_same_settings_go_on(run: Run) -> None:
         ("rounds_per_shard=4", "  rounds_per_shard: 128 -> 4"),
         ("bootstrap.temperature=1.0", "  bootstrap.temperature: 0.7 -> 1.0"),
         ("bootstrap.threshold=0.8", "  bootstrap.threshold: '0.7' -> '0.8'"),
-        ("bootstrap.blacklist=[]", None),
+        ("bootstrap.rules.blacklist=[]", None),
         ("model.reproducible=true", "  model.reproducible: False -> True"),
         ("model.context=8192", "  model.context: 4096 -> 8192"),
     ],
@@ -227,7 +227,8 @@ def test_where_the_seeds_lie_and_what_other_stages_do_goes_on(run: Run) -> None:
 def test_no_field_of_the_recipe_is_forgotten(run: Run) -> None:
     """Every field is in the identity of some stage, or is known to change no byte that is not already counted."""
     flat = {key for stage in ("bootstrap", "classify", "instances") for key in run.identity(stage).identity}
-    assert set(Recipe.model_fields) - flat == {"seed_tasks"}  # by content, under "seeds"
+    other_methods = {"alpaca", "belle"}
+    assert set(Recipe.model_fields) - flat == {"seed_tasks"} | other_methods  # seeds by content, under "seeds"
     counted = set(run.identity().identity["model"])
     named_otherwise = {"name", "base_url"}  # the endpoint's `model` and `identity`
     assert set(Recipe().model.model_dump()) - counted == named_otherwise
@@ -260,7 +261,8 @@ def test_a_stage_json_that_was_changed_shows(run: Run) -> None:
 def test_the_recipe_of_a_run_is_put_together_from_its_stages(tmp_path: Path) -> None:
     """Each stage's own table from its own file; the target beside it."""
     recipe = resolve(None, ["seed=7", "classify.demos=3", "instances.keep=2"], {"model.api": "chat", "model.name": "m"})
-    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update={"base_url": "https://a.example/v1"})})
+    model = {"base_url": "https://a.example/v1", "token_field": "max_tokens", "json_mode": "json_schema"}
+    recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
     upstream = None
     for name in ("bootstrap", "classify", "instances"):
         link = Link(cast(Stage, SimpleNamespace(name=name)), (), ())

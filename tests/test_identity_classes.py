@@ -14,14 +14,18 @@ from selfinstruct.methods import Link
 from selfinstruct.models.opening import named, open_model
 from selfinstruct.protocols import Stage
 from selfinstruct.recipe import ModelRecipe, Recipe, known_keys
+from selfinstruct.rules import Rules
 
-STAGES = ("bootstrap", "classify", "instances")
+STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle")
 RECIPE = Recipe(model=ModelRecipe(api="chat", name="m", base_url="http://127.0.0.1:9/v1"))
 OTHER_TEXT: dict[str, Any] = {
     "model.api": "completion",
     "model.base_url": "http://127.0.0.1:10/v1",
     "model.token_field": "max_completion_tokens",
     "model.extra_body": {"top_k": 20},
+    "model.endpoint": "deepseek",
+    "model.limits": {"top_p": (0.1, 0.9)},
+    "model.json_mode": "none",
 }
 
 
@@ -49,16 +53,24 @@ def _other(value: Any) -> Any:
             return value + 1
         case str():
             return value + "x"
+        case Rules():
+            return value.model_copy(update={"min_length": value.min_length + 1})
         case tuple():
             return (*value, "top_p")
         case _:
             return 3
 
 
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset's key: without one it is not opened."""
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "k")
+
+
 def test_every_field_of_recipe_and_settings_has_a_class() -> None:
     """Whoever adds one decides what a change of it means: another run, the same, or a longer one."""
     assert {
-        "identity": set(known_keys(Recipe)),
+        "identity": {key.partition(".rules.")[0] + ".rules" * (".rules." in key) for key in known_keys(Recipe)},
         "operational": set(Settings.model_fields),
         "extending": {"target"},
     } == CLASSES

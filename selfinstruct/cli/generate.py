@@ -27,6 +27,22 @@ class Method(StrEnum):
     """Which chain of stages."""
 
     self_instruct = "self-instruct"
+    alpaca = "alpaca"
+    belle = "belle"
+
+
+class Lang(StrEnum):
+    """What is written."""
+
+    en = "en"
+    zh = "zh"
+
+
+class AnswerForm(StrEnum):
+    """How whole tasks are asked for."""
+
+    text = "text"
+    json = "json"
 
 
 def generate(
@@ -41,8 +57,16 @@ def generate(
             help="Stop after the round that brings the accepted instructions to N; +N extends a finished run by N.",
         ),
     ] = "100",
-    method: Annotated[Method | None, typer.Option(help="The chain of stages. [default: self-instruct]")] = None,
-    lang: Annotated[str | None, typer.Option(help="The language of seeds and prompts: en. [default: en]")] = None,
+    method: Annotated[
+        Method | None,
+        typer.Option(
+            help="self-instruct: instructions, then their instances, stage by stage; alpaca: whole tasks in one call;"
+            " belle: the same in Chinese, BELLE's way. [default: self-instruct]"
+        ),
+    ] = None,
+    lang: Annotated[
+        Lang | None, typer.Option(help="The language of seeds, prompts and filters. [default: en; belle: zh]")
+    ] = None,
     api: Annotated[
         Api | None,
         typer.Option(
@@ -61,6 +85,7 @@ def generate(
             " gpt-3.5-turbo-instruct for local, chat, completion]",
         ),
     ] = None,
+    endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
     replay_from: options.ReplayFrom = None,
     seed_tasks: Annotated[
@@ -73,15 +98,29 @@ def generate(
         str | None, typer.Option(help="The run's name; running it again resumes it. [default: method-lang-model]")
     ] = None,
     output_dir: options.OutputDir = None,
+    bootstrap: Annotated[
+        bool | None,
+        typer.Option(
+            "--bootstrap/--seeds-only",
+            help="Show accepted tasks among the examples, or seed tasks only. [default: self-instruct: two of eight;"
+            " alpaca, belle: seeds only]",
+        ),
+    ] = None,
+    format: Annotated[
+        AnswerForm | None,
+        typer.Option(help="For alpaca and belle: ask for blocks of text, or for JSON under a schema. [default: text]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")] = None,
     threshold: Annotated[
         str | None, typer.Option(help="Reject above this ROUGE-L F1, an exact fraction. [default: 0.7]")
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of the first stage; others by --set. [default: 0.7]")
+        float | None, typer.Option(help="Of the first stage; others by --set. [default: 0.7; alpaca, belle: 1.0]")
     ] = None,
-    top_p: Annotated[float | None, typer.Option(help="Of the first stage. [default: 0.5]")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of the first stage. [default: 1024]")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Of the first stage. [default: 0.5; alpaca, belle: 1.0]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Of the first stage. [default: 1024; alpaca, belle: 3072]")
+    ] = None,
     concurrency: options.Concurrency = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,
@@ -106,7 +145,7 @@ def generate(
     quiet: options.Quiet = False,
     log_format: options.LogFormatOption = LogFormat.text,
 ) -> None:
-    """Make new instructions from seed tasks, decide which are classification, and write instances for them.
+    """Make instruction data from seed tasks: new instructions, with inputs and outputs.
 
     The same command again resumes an interrupted run and does nothing for a finished one.
     """
@@ -115,16 +154,19 @@ def generate(
     settings = options.settings_of(context)
     flags: dict[str, Any] = {
         "method": method.value if method else None,
-        "lang": lang,
+        "lang": lang.value if lang else None,
         "seed": seed,
         "seed_tasks": str(seed_tasks) if seed_tasks else None,
         "model.api": api.value if api else None,
         "model.name": model,
-        "model.base_url": base_url or settings.openai_base_url or None,
-        "bootstrap.threshold": threshold,
-        "bootstrap.temperature": temperature,
-        "bootstrap.top_p": top_p,
-        "bootstrap.max_tokens": max_tokens,
+        "model.endpoint": endpoint,
+        "model.base_url": base_url or (settings.openai_base_url if not endpoint else None) or None,
+        "first.format": format.value if format else None,
+        "first.bootstrap": bootstrap,
+        "first.threshold": threshold,
+        "first.temperature": temperature,
+        "first.top_p": top_p,
+        "first.max_tokens": max_tokens,
     }
     resolved = config.resolve(recipe, set_ or [], flags)
     wanted, more = _number(num_instructions)

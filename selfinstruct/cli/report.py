@@ -166,7 +166,8 @@ def account_table(account: Account) -> list[str]:
         if reasons:
             lines.append(f"{stage} rejects: " + ", ".join(f"{reason} {count}" for reason, count in reasons))
     last, tally = list(account.tallies.items())[-1]
-    lines.append(f"{tally.barren} of {tally.jobs} instructions have no valid record of {last}")
+    whose = "instructions have no valid record of" if len(account.tallies) > 1 else "answers gave no new record of"
+    lines.append(f"{tally.barren} of {tally.jobs} {whose} {last}")
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
     return [*lines, took, *figures.money_lines(figures.money_of(account.spending, account.currency))]
 
@@ -186,7 +187,8 @@ def _next(account: Account, stop: SelfinstructError | None) -> str:
     first, *others = account.tallies.values()
     if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
-    return f"selfinstruct export {account.run} --format alpaca --out {account.run}.json"
+    layout, file = ("belle", "Belle.train.json") if "belle" in account.tallies else ("alpaca", f"{account.run}.json")
+    return f"selfinstruct export {account.run} --format {layout} --out {file}"
 
 
 def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:

@@ -3,11 +3,15 @@
     task_list.py   a list of tasks            bootstrap asks for it
     verdict.py     yes or no                  classify asks for it
     instances.py   worked examples of a task  instances asks for them
+    task_blocks.py whole tasks as text        alpaca and belle ask for them
+    task_array.py  whole tasks as JSON        alpaca and belle ask for them with --format json
     refusal.py     does it only decline?      whoever wants an answer at all may ask
+    phrases.py     a text without some words  belle asks for it
 
-The readers do not know each other. They stand on ``markup`` (lines and fences) and ``chatter`` (what models say around
-an answer); ``markers``, ``outline`` and ``item_text`` are the list's own parts, ``fields`` the examples'. All of it is
-pure, and takes time linear in the length of the text, whatever the text.
+The readers do not know each other. They stand on ``markup`` (lines and fences) and ``chatter`` (what models say
+around an answer); ``markers``, ``outline`` and ``item_text`` are the list's own parts, ``fields`` the examples',
+``block_headers``, ``block_style``, ``block_layout`` and ``block_tails`` the blocks', ``json_nodes`` the array's; both
+of these make a ``WholeTask``. All of it is pure, and takes time linear in the length of the text, whatever the text.
 """
 
 from selfinstruct.parsing.instances import (
@@ -17,18 +21,26 @@ from selfinstruct.parsing.instances import (
     generation_instances,
     valid_instances,
 )
+from selfinstruct.parsing.phrases import without_phrases
 from selfinstruct.parsing.refusal import is_refusal
+from selfinstruct.parsing.task_array import task_array
+from selfinstruct.parsing.task_blocks import task_blocks
 from selfinstruct.parsing.task_list import ListItem, task_list
 from selfinstruct.parsing.verdict import yes_no
+from selfinstruct.parsing.whole_task import WholeTask
 
 __all__ = [
     "ListItem",
     "Opened",
     "Parsed",
+    "WholeTask",
     "classification_instances",
     "generation_instances",
     "is_refusal",
+    "task_array",
+    "task_blocks",
     "task_list",
     "valid_instances",
+    "without_phrases",
     "yes_no",
 ]

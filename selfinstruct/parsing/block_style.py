@@ -1,0 +1,97 @@
+"""The style of an answer's headers: which names, how marked, in what dress.
+
+A reader takes it from headers that come in the order instruction, input, output, and then sees only that style:
+"Output: 3" below "4. Output:" is part of a worked example, and so is a quiz's "Question: …" among "Instruction: …".
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from selfinstruct.parsing.block_headers import Header, Kind
+
+
+class Style(NamedTuple):
+    """Which names, and how marked a header, this answer uses.
+
+    Per kind: the tier of its names, the strength that half of its headers reach, and the dress that most tasks have.
+    """
+
+    tiers: dict[Kind, int]
+    strengths: dict[Kind, int]
+    shapes: dict[Kind, tuple[str, ...] | None]
+
+    def named(self, header: Header) -> bool:
+        """Whether the header has a name of this style."""
+        return header.tier == self.tiers[header.kind]
+
+    def fits(self, header: Header) -> bool:
+        """Whether the header is one of this style, or a plainer sign of one."""
+        return self.named(header) and header.strength >= self.strengths[header.kind]
+
+
+def style_of(headers: Sequence[Header]) -> Style:
+    """The names that most plainly come in turn, and how strongly most of them are marked.
+
+    Better names win unless worse ones begin earlier and come in turn more often: they are then the frame in which the
+    better ones are text.
+    """
+    best = (len(headers), 0)
+    tiers: dict[Kind, int] = {"instruction": 0, "input": 0, "output": 0}
+    pairs = sorted(((told, said) for told in range(3) for said in range(3)), key=sum)
+    for told, said in pairs:
+        first, turns = _turns(headers, told, said)
+        if turns and (not best[1] or (first < best[0] and turns > best[1])):
+            best, tiers = (first, turns), {"instruction": told, "input": 0, "output": said}
+    given = [header.tier for header in headers if header.kind == "input"]
+    tiers["input"] = min(given, default=0)
+    strengths: dict[Kind, int] = {"instruction": 0, "input": 0, "output": 0}
+    strengths["instruction"] = _strength_of(answered(headers, tiers))
+    for kind in ("input", "output"):
+        named = [header for header in headers if header.kind == kind and header.tier == tiers[kind]]
+        strengths[kind] = _strength_of(named)
+    return Style(tiers, strengths, {"instruction": None, "input": None, "output": None})
+
+
+def _turns(headers: Sequence[Header], told: int, said: int) -> tuple[int, int]:
+    """Where names of these tiers first come, and how often an output follows an instruction (or opens the answer)."""
+    first, turns, begun = len(headers), 0, True
+    for position, header in enumerate(headers):
+        if header.kind == "instruction" and header.tier == told:
+            begun = True
+        elif header.kind == "output" and header.tier == said:
+            turns += begun
+            begun = False
+        else:
+            continue
+        first = min(first, position)
+    return first, turns
+
+
+def answered(headers: Sequence[Header], tiers: dict[Kind, int]) -> list[Header]:
+    """The instructions of a tier that an output follows before the next one."""
+    found = []
+    last: Header | None = None
+    for header in headers:
+        if header.tier == tiers[header.kind] and header.kind == "instruction":
+            last = header
+        elif header.kind == "output" and header.tier == tiers["output"] and last:
+            found.append(last)
+            last = None
+    return found
+
+
+def _strength_of(headers: Sequence[Header]) -> int:
+    """The greatest strength that at least half of the headers have."""
+    return max(
+        (level for level in range(3) if sum(h.strength >= level for h in headers) * 2 >= len(headers)), default=0
+    )
+
+
+def usual_shape(inside: Sequence[Sequence[Header]], kind: Kind, style: Style) -> tuple[str, ...] | None:
+    """The dress that the most tasks have on a header of this kind; the first of them where several do."""
+    tasks = ({h.shape: None for h in found if h.kind == kind and style.fits(h)} for found in inside)
+    counts = Counter(shape for shapes in tasks for shape in shapes)
+    return counts.most_common(1)[0][0] if counts else None
