@@ -134,7 +134,7 @@ class Completion(Noun):
 
     @property
     def withheld(self) -> str | None:
-        """The reject reason of an answer that the provider cut, or the model declined by protocol or only thought of."""
+        """The reject reason of an answer that the provider cut, or the model declined or only thought of."""
         if self.finish_reason in ("content_filter", "refusal"):
             return self.finish_reason
         return "thinking_cut" if self.thought_only else None

@@ -184,7 +184,8 @@ def test_numbered_headers_may_lack_the_colon_before_their_text(names: tuple[str,
         "Input: 2 and 3\nOutput: 5\n\n3.",
         "## Geography\n\n4. Instruction: Name a river.\n4. Output: The Nile.\n\n## Arithmetic\n\n" + SUM_BLOCK,
         "4. Category: open QA\n4. Instruction: Name a river.\n4. Output: The Nile.\n\n5. Category: sums\n" + SUM_BLOCK,
-        "类别：开放问答\n指令：Name a river.\n输出：The Nile.\n\n类别：计算\n指令：Add the numbers.\n输入：2 and 3\n输出：5",
+        "类别：开放问答\n指令：Name a river.\n输出：The Nile.\n\n"
+        "类别：计算\n指令：Add the numbers.\n输入：2 and 3\n输出：5",
     ],
 )
 def test_titles_above_tasks_belong_to_no_task(text: str) -> None:
@@ -314,7 +315,8 @@ def test_fields_below_an_indented_header_are_moved_left_as_a_whole() -> None:
 def test_instructions_become_one_line_unless_they_hold_code_or_a_list() -> None:
     """Broken sentences are joined; code and options keep their lines."""
     text = (
-        "4. Instruction: Name\n  a   river.\n4. Output: The Nile.\n\n5. Instruction: Choose:\n- a\n- b\n5. Output: a\n\n"
+        "4. Instruction: Name\n  a   river.\n4. Output: The Nile.\n\n"
+        "5. Instruction: Choose:\n- a\n- b\n5. Output: a\n\n"
         + ("6. Instruction: Fix:\n```\nx  =1\n```\n6. Output: x = 1")
     )
     assert [task.instruction for task in read(text)] == ["Name a river.", "Choose:\n- a\n- b", "Fix:\n```\nx  =1\n```"]
@@ -345,6 +347,19 @@ def test_the_dress_may_change_within_an_answer() -> None:
         f"### 3. Instruction\nWrite a haiku.\n### 3. Output\n{HAIKU.output}"
     )
     assert read(text) == [RIVER, SUM, HAIKU]
+
+
+def test_plainer_tasks_among_numbered_ones_stay_apart() -> None:
+    """A bold task, then a plain one, glued, in an answer that numbers the others."""
+    bold = "**Instruction:** Name a river.\n**Output:** The Nile."
+    plain = "Instruction: Add the numbers.\nInput: 2 and 3\nOutput: 5"
+    assert read(f"{bold}\n{plain}\n\n{HAIKU_BLOCK}\n\n{SUM_BLOCK}\n\n{HAIKU_BLOCK}") == [RIVER, SUM, HAIKU, SUM, HAIKU]
+
+
+def test_a_begun_instruction_may_begin_like_a_header() -> None:
+    """ "题目：" at the start of a continued instruction is its text."""
+    text = f"题目：1+1=？\n4. 输出：\n2\n\n###\n{HE_SUM_BLOCK}"
+    assert read(text, continues=True) == [WholeTask("题目：1+1=？", "", "2"), HE_SUM]
 
 
 def test_an_instruction_without_header_is_found_below_hashes() -> None:

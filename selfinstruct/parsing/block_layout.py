@@ -69,11 +69,13 @@ def _edges(lines: Sequence[str], headers: Sequence[Header], style: Style) -> lis
     number = _numbered(next((line for line in lines if line.strip()), ""))
     seen = 0
     open_output = False
+    usual = level = style.strengths["output"]
     for at, header in enumerate(headers):
         if header.kind == "instruction":
             if _begins(header, signs, style, number, open_output=open_output):
                 edges.append(Edge(header.line, header))
                 number, open_output = header.number if header.number is not None else number, False
+                level = min(usual, header.strength)  # a plainer task has plainer fields
         else:
             behind = open_output and style.fits(header)
             told = _told(lines, range(seen, header.line), number, signs) if behind else None
@@ -81,7 +83,8 @@ def _edges(lines: Sequence[str], headers: Sequence[Header], style: Style) -> lis
                 edges.append(Edge(header.line if told is None else told, None))
                 number, open_output = header.number if told is None else _numbered(lines[told]), False
             number = header.number if number is None else number
-            open_output = open_output or (header.kind == "output" and style.fits(header))
+            answers = header.kind == "output" and style.named(header) and header.strength >= level
+            open_output = open_output or answers
         seen = header.line + 1
     return _with_hashed(lines, headers, edges, style)
 
@@ -89,7 +92,8 @@ def _edges(lines: Sequence[str], headers: Sequence[Header], style: Style) -> lis
 class _Signs(NamedTuple):
     """What else speaks for an instruction's header, as lines: an output follows, an input too, a separator, a blank.
 
-    ``mostly_apart``: separators or blank lines part most tasks of the answer.
+    ``hashed``: hashes, or nothing at all, stand above it. ``mostly_apart``: separators or blank lines part most
+    tasks of the answer.
     """
 
     answered: set[int]
@@ -109,7 +113,7 @@ def _signs(lines: Sequence[str], headers: Sequence[Header], style: Style) -> _Si
         answered=told,
         whole=_complete(headers, style),
         parted=parted,
-        hashed={line for line, text in above.items() if is_hashes(text)},
+        hashed={line for line, text in above.items() if not text or is_hashes(text)},
         spaced=spaced,
         mostly_apart=len(told & (parted | spaced)) * 2 > len(told) + 1,
     )
@@ -258,7 +262,7 @@ def without_header(text: str) -> str:
     """The text of an instruction that has no header of the answer's style, without another header or its number."""
     first, newline, rest = text.lstrip("\n").partition("\n")
     header = header_of(first)
-    if header and header.kind == "instruction":
+    if header and header.kind == "instruction" and (not header.tier or header.number is not None):
         first = header.rest
     elif number := _NUMBERED.match(first):
         first = first[number.end() :]

@@ -69,8 +69,8 @@ def without_parting(lines: Sequence[str], *, titled: bool = False, number: int |
     """A field's lines without what parts it from the next task.
 
     That is lines of hashes, marks of fences around tasks, one rule, a heading with nothing below it, the next task's
-    ``number`` alone on a line and, where the answer's tasks are ``titled``, the next one's title. The text on the header's own line, the first, is
-    never one of them; nor is the only text there is, unless it is hashes.
+    ``number`` alone on a line and, where the answer's tasks are ``titled``, the next one's title. The text on the
+    header's own line, the first, is never one of them; nor is the only text there is, unless it only draws.
     """
     end = _end(lines, len(lines))
     first = next((at for at, line in enumerate(lines) if line.strip()), 0)
