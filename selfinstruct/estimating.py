@@ -81,7 +81,7 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
         if model not in forecast.prices:
             forecast.prices[model] = price_of(model)
         price = forecast.prices[model]
-        estimate = measure.call(body, price, len(sent), f"{batch.requests}:{line.line}")
+        estimate = measure.call(body, price, f"{batch.requests}:{line.line}")
         total = total.plus(estimate)
         reach.add(estimate, price)
         forecast.wanted += 1
@@ -212,7 +212,7 @@ def _as_record(kind: type[Record], seed: SeedTask, lang: str) -> Record:
 def _call(plan: Plan, link: Link, job: Job, measure: Measure, price: Price | None) -> Estimate:
     request: Request = link.stage.prompt(job)  # type: ignore[attr-defined]
     body = wire.body(plan.opened.endpoint, request)
-    return measure.call(body, price, len(wire.canonical(body)), f"stage {link.stage.name}")
+    return measure.call(body, price, f"stage {link.stage.name}", link.answer)
 
 
 def _share(forecast: Forecast) -> tuple[int, int, int]:

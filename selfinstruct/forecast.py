@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from selfinstruct import call_path, money
+from selfinstruct import call_path, money, wire
 from selfinstruct.admission.budget import Budget, Caps, Totals
 from selfinstruct.batch import DEFAULT_MAX_TOKENS
 from selfinstruct.config import Settings
@@ -119,14 +119,20 @@ class Measure:
         self._capped = capped
         self._unlimited = self._unknown = 0
 
-    def call(self, body: Mapping[str, Any], price: Price | None, size: int, where: str) -> Estimate:
-        """A call with this body of ``size`` bytes. Raises `BadData`, naming ``where``, if a cap needs a bound."""
+    def call(
+        self, body: Mapping[str, Any], price: Price | None, where: str, answer: int = money.LIKELY_ANSWER
+    ) -> Estimate:
+        """A call with this body, and an answer of about so many tokens.
+
+        Raises `BadData`, naming ``where``, if a cap needs a bound that the body does not have.
+        """
+        size = len(wire.canonical(dict(body)))
         try:
-            tokens = _tokens(body)
+            tokens = _tokens(body, answer)
         except BadData as problem:
             if self._capped:
                 raise BadData(f"{where}: {problem}") from problem
-            tokens = self._without_bound(body)
+            tokens = self._without_bound(body, answer)
         return Estimate(*(_use(each, price, size) for each in tokens))
 
     def assumptions(self) -> list[str]:
@@ -139,9 +145,9 @@ class Measure:
             lines.append(f"{self._unknown} requests cannot be measured beforehand: their tokens are not counted")
         return lines
 
-    def _without_bound(self, body: Mapping[str, Any]) -> tuple[TokenBound, ...]:
+    def _without_bound(self, body: Mapping[str, Any], answer: int) -> tuple[TokenBound, ...]:
         try:
-            tokens = _tokens({**body, "max_tokens": DEFAULT_MAX_TOKENS})
+            tokens = _tokens({**body, "max_tokens": DEFAULT_MAX_TOKENS}, answer)
         except BadData:
             self._unknown += 1
             return (TokenBound(0, 0),) * 3
@@ -149,9 +155,9 @@ class Measure:
         return tokens
 
 
-def _tokens(body: Mapping[str, Any]) -> tuple[TokenBound, ...]:
+def _tokens(body: Mapping[str, Any], answer: int) -> tuple[TokenBound, ...]:
     """Low, likely, high. For low: tokenizers save up to a quarter, and short answers are an eighth of likely ones."""
-    likely = money.likely_of(body)
+    likely = money.likely_of(body, answer)
     return TokenBound(likely.prompt * 3 // 4, likely.completion // 8), likely, money.bound_of(body)
 
 
@@ -201,8 +207,9 @@ def _seconds(use: Use, settings: Settings) -> float:
 def common_assumptions(settings: Settings) -> list[str]:
     """What every estimate rests on, for people."""
     lines = [
-        "low and likely: about 4 bytes a token, answers about half as long as they may be, at most 400 tokens; high:"
-        " each byte a token, each answer as long as it may be; without repeated attempts"
+        "low and likely: about 4 bytes a token, answers about half as long as they may be, at most 400 tokens, or"
+        " 150 for each whole task asked for; high: each byte a token, each answer as long as it may be; without repeated"
+        " attempts"
     ]
     if settings.concurrency:
         lines.append(f"a model that writes {TOKENS_A_SECOND} tokens a second after {SECONDS_TO_BEGIN} s")

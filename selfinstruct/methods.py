@@ -13,6 +13,7 @@ from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.filters.rouge_l import RougeLNovelty
+from selfinstruct.money import LIKELY_ANSWER
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter, Stage
 from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe, Recipe
@@ -22,18 +23,22 @@ from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify
 from selfinstruct.stages.instances import Instances, Order
 
+_TOKENS_A_TASK = 150
+"""Of a whole task: at most 100 words of output are asked for, and half of the tasks have an input."""
+
 
 @dataclass(frozen=True)
 class Link:
     """One stage of a chain, the prompts it sends and the filters its records pass, in order.
 
-    ``asks_for`` is how many records one answer is asked to hold.
+    ``asks_for`` is how many records one answer is asked to hold, ``answer`` about how many tokens it then has.
     """
 
     stage: Stage
     prompts: tuple[Prompt, ...]
     filters: Sequence[Filter[Any]]
     asks_for: int = 1
+    answer: int = LIKELY_ANSWER
 
     @property
     def table(self) -> str:
@@ -93,8 +98,9 @@ def _whole_tasks(parts: Parts, name: str, recipe: AlpacaRecipe) -> Link:
     )
     checks = OutputChecks(min_words=recipe.min_output_words, max_ngram_repeats=recipe.max_ngram_repeats)
     cheap: list[Filter[Any]] = [Heuristics(recipe.rules), LanguageMatch(parts.recipe.lang), checks]
+    new = recipe.tasks - recipe.num_demos
     # Novelty last: it costs the most.
-    return Link(stage, (prompt,), [*cheap, _novelty(parts, name, recipe)], recipe.tasks - recipe.num_demos)
+    return Link(stage, (prompt,), [*cheap, _novelty(parts, name, recipe)], new, new * _TOKENS_A_TASK)
 
 
 def _bootstrap(parts: Parts) -> Link:

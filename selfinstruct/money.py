@@ -197,14 +197,18 @@ def bound_of(body: Mapping[str, Any]) -> TokenBound:
     return TokenBound(size.bytes + size.ids + _FRAME * size.pieces, size.answers * size.limit)
 
 
-def likely_of(body: Mapping[str, Any]) -> TokenBound:
+LIKELY_ANSWER = 400
+"""Tokens of a chat answer that is not a long one."""
+
+
+def likely_of(body: Mapping[str, Any], answer: int = LIKELY_ANSWER) -> TokenBound:
     """A guess for plans: 4 bytes a token (1 character where the text is not mostly ASCII), 4 tokens a message.
 
-    The answer is half of what it may be, and no longer than 400 tokens. Rules of thumb, never used for a cap.
+    The answer is half of what it may be, and no longer than ``answer`` tokens. Rules of thumb, never used for a cap.
     """
     size = _measure(body)
     text = -(-size.bytes // 4) if size.bytes * 4 <= size.characters * 5 else size.characters
-    return TokenBound(text + size.ids + 4 * size.pieces, size.answers * min(-(-size.limit // 2), 400))
+    return TokenBound(text + size.ids + 4 * size.pieces, size.answers * min(-(-size.limit // 2), answer))
 
 
 _FRAME = 16
