@@ -149,7 +149,8 @@ class BelleRecipe(AlpacaRecipe):
 class Recipe(Noun):
     """Everything that may change a byte of a shard. Written resolved, as JSON, into every ``stage.json``.
 
-    Where ``lang`` is not said it is the method's; rules that are not said are those shipped for stage and language.
+    Where ``lang`` is not said it is the method's; rules that are not said are those shipped for stage and language; an
+    endpoint's API is chat unless it is said otherwise.
     """
 
     method: Method = "self-instruct"
@@ -175,6 +176,9 @@ class Recipe(Noun):
         if lang not in ("en", "zh"):
             return given  # told by its field
         filled = {**given, "lang": lang}
+        model = given.get("model")
+        if isinstance(model, dict) and model.get("endpoint") and "api" not in model:
+            filled["model"] = {**model, "api": "chat"}  # no other API has presets but completion, which has to be said
         for stage, spoken in (("bootstrap", lang), ("alpaca", lang), ("belle", "zh")):
             table = given.get(stage, {})
             if isinstance(table, dict) and isinstance(table.get("rules", {}), dict):

@@ -82,7 +82,7 @@ def generate(
             "--model-name",
             "--model_name",
             help="The model's name; for --api local also a .gguf file. [default: smollm2-135m-instruct, gpt-3.5-turbo,"
-            " gpt-3.5-turbo-instruct for local, chat, completion]",
+            " gpt-3.5-turbo-instruct for local, chat, completion; --endpoint: the preset's]",
         ),
     ] = None,
     endpoint: options.EndpointOption = None,
@@ -133,7 +133,10 @@ def generate(
     deadline: options.Deadline = None,
     max_unusable: options.MaxUnusable = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.toml", help="A recipe: 'demo', or a TOML file of yours.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.toml", help="A recipe of ours (self-instruct, alpaca, belle, demo), or a TOML file."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as lag=8.")

@@ -165,13 +165,13 @@ def test_chinese_seeds_in_an_english_run_are_refused(tmp_path: Path) -> None:
         (("--recipe", "demo", "--method", "belle"), 78, "demo: [bootstrap] is a table of --method self-instruct"),
         (("--set", "alpaca.tasks=5"), 78, "--set: [alpaca] is a table of --method alpaca, and this run"),
         (("--format", "json"), 2, "--format json is for --method alpaca and belle"),
-        (("--endpoint", "deepseek"), 78, "the endpoint 'deepseek' is an API's: add --api chat"),
-        (("--endpoint", "deepsek", "--api", "chat"), 78, "no endpoint preset 'deepsek'; did you mean 'deepseek'?"),
+        (("--api", "fake", "--endpoint", "deepseek"), 78, "the endpoint 'deepseek' is an API's: add --api chat"),
+        (("--endpoint", "deepsek"), 78, "no endpoint preset 'deepsek'; did you mean 'deepseek'?"),
     ],
 )
 def test_a_mistake_is_one_line_with_what_to_do(words: tuple[str, ...], code: int, said: str, tmp_path: Path) -> None:
     """And nothing is made."""
-    ended = invoke("generate", "--api", "fake", *words, "--output-dir", tmp_path)
+    ended = invoke("generate", *words, "--output-dir", tmp_path)
     assert ended.code == code
     assert ended.err.startswith(f"selfinstruct: {said}") and ended.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -183,7 +183,7 @@ def test_an_endpoint_without_its_key_is_refused(name: str, tmp_path: Path, monke
     preset = endpoints.load(name)
     for variable in (preset.key_variable, *preset.other_key_variables):
         monkeypatch.delenv(variable, raising=False)
-    ended = invoke("generate", "--api", "chat", "--endpoint", name, "--output-dir", tmp_path, OPENAI_API_KEY="sk-x")
+    ended = invoke("generate", "--endpoint", name, "--output-dir", tmp_path, OPENAI_API_KEY="sk-x")
     assert ended.code == 77
     assert f"set {preset.key_variable}" in ended.err
     assert list(tmp_path.iterdir()) == []
