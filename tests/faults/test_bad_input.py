@@ -109,7 +109,7 @@ def test_a_seed_file_in_another_encoding_is_named_with_its_line(tmp_path: Path) 
         (("--api", "gpt"), "'gpt'"),
         (("--method", "magic"), "'magic'"),
         (("--lang", "fr"), "'fr'"),
-        (("--lang", "zh"), "only 'en' is served"),
+        (("--method", "belle", "--lang", "en"), "the method belle is Chinese"),
         (("--concurrency", "0"), "concurrency"),
         (("--concurrency", "many"), "'--concurrency'"),
         (("--temperature", "3"), "temperature"),
@@ -157,7 +157,7 @@ def test_an_unknown_key_on_the_command_line_gets_the_same_suggestion(tmp_path: P
 
 def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     """78."""
-    assert is_one_line(fake(tmp_path, "--recipe", "demoo"), 78, "demoo", "shipped recipes: demo")
+    assert is_one_line(fake(tmp_path, "--recipe", "demoo"), 78, "demoo", "shipped recipes: alpaca, belle, demo, self-instruct")
 
 
 def test_a_wrong_setting_in_the_environment_is_named(tmp_path: Path) -> None:
