@@ -80,19 +80,13 @@ class Subject:
         return self.recipe.api in ("chat", "completion")
 
     @property
-    def key(self) -> ApiKey | None:
-        """The API key, if there is one."""
+    def key(self) -> ApiKey:
+        """The API key; an empty one, with the variable it is looked for in, where there is none."""
         try:
-            return opening.key_for(self.recipe, self.settings)
+            found = opening.key_for(self.recipe, self.settings)
         except AccessDenied:
-            return None
-
-    @property
-    def key_variable(self) -> str:
-        """Where the key is looked for."""
-        if self.key is not None:
-            return self.key.variable
-        return endpoints.load(self.recipe.endpoint).key_variable if self.recipe.endpoint else "OPENAI_API_KEY"
+            return ApiKey("", endpoints.load(self.recipe.endpoint).key_variable)
+        return found or ApiKey("")
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -240,9 +234,9 @@ def _open_files(subject: Subject) -> Finding:
 
 
 def _key(subject: Subject) -> Finding:
-    if subject.key:
-        return _ok("key", f"{subject.key_variable}: {masked(subject.key.value)}")
-    return _ok("key", f"{subject.key_variable} is not set; a server of your own may need none")
+    if subject.key.value:
+        return _ok("key", f"{subject.key.variable}: {masked(subject.key.value)}")
+    return _ok("key", f"{subject.key.variable} is not set; a server of your own may need none")
 
 
 def _opened(subject: Subject) -> Opened | Finding:
@@ -250,7 +244,7 @@ def _opened(subject: Subject) -> Opened | Finding:
     try:
         return opening.open_model(subject.recipe, subject.settings)
     except AccessDenied as error:
-        return _failed("key", error, f"export {subject.key_variable}=…, whole and without line breaks")
+        return _failed("key", error, f"export {subject.key.variable}=…, whole and without line breaks")
     except UnknownModel as error:
         return _failed("model", error, "another --model")
     except SelfinstructError as error:
@@ -291,7 +285,7 @@ def _listed(subject: Subject) -> Finding:
     listing = asyncio.run(list_models(subject.recipe.base_url, subject.key))
     took = f"{1000 * listing.seconds:.0f} ms"
     if isinstance(listing.problem, AccessDenied):
-        return _failed("server", listing.problem, f"another {subject.key_variable}")
+        return _failed("server", listing.problem, f"another {subject.key.variable}")
     if isinstance(listing.problem, ConfigProblem | RequestRefused | Rejected):
         fix = "look at --base-url; --probe sends a request as a run would"
         return Finding("server", "warn", f"{listing.problem} ({took})", fix)

@@ -104,7 +104,7 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
 SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "models": set(),
-    "stages": set(),
+    "stages": {"demos"},  # what a prompt shows
     "filters": set(),
     "formats": set(),
     "parsing": {  # what the readers stand on

@@ -29,6 +29,7 @@ from selfinstruct.schema import (
     SeedTask,
     TaskInstance,
 )
+from selfinstruct.stages.demos import Demo, draw, lineage
 
 FIELDS: Final = ("instruction", "input", "output")
 _TASK: Final = {
@@ -44,15 +45,6 @@ ANSWER_SCHEMA: Final[dict[str, Any]] = {
     "additionalProperties": False,
 }
 """What ``--format json`` asks for: an object, because strict servers allow no array at the top."""
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A whole task shown in a prompt: a seed with its first instance, or one the machine made."""
-
-    id: str
-    task: dict[str, str]
-    machine: bool
 
 
 @dataclass(frozen=True)
@@ -83,13 +75,7 @@ class Alpaca:
         return [Job(self.name, round, slot, self._demos(rng, accepted)) for slot in range(self.round_size)]
 
     def _demos(self, rng: Random, accepted: Sequence[TaskInstance]) -> list[Demo]:
-        many = min(self.machine_demos, self.num_demos, len(accepted))
-        machine = [accepted[i] for i in rng.sample(range(len(accepted)), many)]
-        seeds = rng.sample(self.seeds, self.num_demos - len(machine))
-        demos = [Demo(s.id, _parts(s.instruction, s.instances[0].input, s.instances[0].output), False) for s in seeds]
-        demos += [Demo(m.id, _parts(m.instruction, m.input, m.output), True) for m in machine]
-        rng.shuffle(demos)
-        return demos
+        return draw(rng, self.seeds, accepted, self.num_demos, self.machine_demos)
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
         """Ask once; every task of the answer is a candidate."""
@@ -97,7 +83,7 @@ class Alpaca:
 
     def prompt(self, job: Job) -> Request:
         """The list so far, to be continued, or the array, to be filled."""
-        demos = [demo.task for demo in job.material]
+        demos = [_parts(demo.instruction, demo.input, demo.output) for demo in job.material]
         many = {"tasks": self.tasks, "new_tasks": self.tasks - len(demos)}
         shown = self.prompt_file.render(self.rendering, demos=demos, **many)
         return Request(
@@ -111,10 +97,7 @@ class Alpaca:
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each whole task of the answer as a candidate; one that lacks a part, or was cut, is a reject."""
-        provenance = Provenance(
-            seeds=tuple(d.id for d in job.material if not d.machine),
-            parents=tuple(d.id for d in job.material if d.machine),
-        ).then(self.prompt_file.ref, completion)
+        provenance = lineage(job.material).then(self.prompt_file.ref, completion)
         if completion.withheld:
             return [self._reject(job.id(), provenance, completion.withheld, {"text": completion.text}, unusable=True)]
         try:

@@ -26,15 +26,7 @@ from selfinstruct.schema import (
     Sampling,
     SeedTask,
 )
-
-
-@dataclass(frozen=True)
-class Demo:
-    """An instruction shown in a prompt: a seed's, or one the machine made."""
-
-    id: str
-    text: str
-    machine: bool
+from selfinstruct.stages.demos import Demo, draw, lineage
 
 
 @dataclass(frozen=True)
@@ -63,13 +55,7 @@ class Bootstrap:
         return [Job(self.name, round, slot, self._demos(rng, accepted)) for slot in range(self.round_size)]
 
     def _demos(self, rng: Random, accepted: Sequence[Instruction]) -> list[Demo]:
-        many = min(self.machine_demos, self.num_demos, len(accepted))
-        machine = [accepted[i] for i in rng.sample(range(len(accepted)), many)]
-        seeds = rng.sample(self.seeds, self.num_demos - len(machine))
-        demos = [Demo(s.id, s.instruction, machine=False) for s in seeds]
-        demos += [Demo(m.id, m.instruction, machine=True) for m in machine]
-        rng.shuffle(demos)
-        return demos
+        return draw(rng, self.seeds, accepted, self.num_demos, self.machine_demos)
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
         """Ask once; every item of the list is a candidate."""
@@ -78,7 +64,7 @@ class Bootstrap:
     def prompt(self, job: Job) -> Request:
         """The list so far, to be continued."""
         # One line each: the list's delimiters stand at line starts. A trailing colon would promise an input.
-        texts = [" ".join(demo.text.split()).rstrip(":：") for demo in job.material]
+        texts = [" ".join(demo.instruction.split()).rstrip(":：") for demo in job.material]
         shown = self.prompt_file.render(self.rendering, demos=texts, new_tasks=self.new_tasks)
         return Request(
             draw=job.draw(), prompt=shown.prompt, messages=shown.messages, stop=shown.stop, sampling=self.sampling
@@ -86,10 +72,7 @@ class Bootstrap:
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each item of the answer as a candidate; an item cut by the token limit is a reject."""
-        provenance = Provenance(
-            seeds=tuple(d.id for d in job.material if not d.machine),
-            parents=tuple(d.id for d in job.material if d.machine),
-        ).then(self.prompt_file.ref, completion)
+        provenance = lineage(job.material).then(self.prompt_file.ref, completion)
         if completion.withheld:
             return [self._reject(job.id(), provenance, completion.withheld, completion.text, unusable=True)]
         try:

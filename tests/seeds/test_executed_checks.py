@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -30,10 +27,10 @@ from tests.seeds import (
     executed_zh_talk,
     executed_zh_texts,
 )
+from tests.seeds.seed_files import reviews_of, tasks_of
 
 Check = Callable[[str, str], None]
 
-SEEDS = Path(__file__).parents[2] / "seeds"
 MODULES = {
     "en": (
         executed_code,
@@ -72,12 +69,7 @@ def _checks_in(module: ModuleType) -> dict[str, Check]:
     return {name.removeprefix("check_"): value for name, value in vars(module).items() if name.startswith("check_")}
 
 
-def _lines(file: str) -> list[dict[str, Any]]:
-    """Read a JSON Lines file among the seeds."""
-    return [json.loads(line) for line in (SEEDS / file).read_text(encoding="utf-8").splitlines()]
-
-
-TASKS = {lang: {task["name"]: task for task in _lines(f"{lang}_seed_tasks.jsonl")} for lang in MODULES}
+TASKS = {lang: {task["name"]: task for task in tasks_of(lang)} for lang in MODULES}
 CHECKS = {
     (lang, name): check
     for lang, modules in MODULES.items()
@@ -104,7 +96,7 @@ def test_every_check_names_a_task_and_no_task_is_checked_twice(lang: str) -> Non
 @pytest.mark.parametrize("lang", MODULES)
 def test_at_least_twelve_tasks_of_code_and_maths_are_checked(lang: str) -> None:
     """Of the tasks in the domains code and maths twelve or more have an executed check."""
-    domains = {review["id"]: review["domain"] for review in _lines(f"{lang}_seed_reviews.jsonl")}
+    domains = {review["id"]: review["domain"] for review in reviews_of(lang)}
     checked = [domains[task["id"]] for name, task in TASKS[lang].items() if (lang, name) in CHECKS]
     assert checked.count("code") + checked.count("maths") >= 12
 

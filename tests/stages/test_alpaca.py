@@ -10,7 +10,8 @@ import pytest
 
 from selfinstruct.protocols import Job
 from selfinstruct.schema import Instance, Provenance, Record, Reject, Sampling, SeedTask, TaskInstance
-from selfinstruct.stages.alpaca import ANSWER_SCHEMA, Alpaca, Demo
+from selfinstruct.stages.alpaca import ANSWER_SCHEMA, Alpaca
+from selfinstruct.stages.demos import Demo
 from tests.stages.prompt_files import Answers, answer, prompt_file
 
 SEEDS = [
@@ -23,8 +24,8 @@ SEEDS = [
 ]
 SAMPLING = Sampling(temperature=1.0, max_tokens=99)
 DEMOS = [
-    Demo("seed-1", {"instruction": "Name a river.", "input": "", "output": "Po"}, machine=False),
-    Demo("alpaca-0-1-2", {"instruction": "Sing.", "input": "low", "output": "Hum"}, machine=True),
+    Demo("seed-1", "Name a river.", "", "Po"),
+    Demo("alpaca-0-1-2", "Sing.", "low", "Hum", machine=True),
 ]
 JOB = Job("alpaca", 4, 1, DEMOS)
 TWO_TASKS = (
@@ -84,13 +85,9 @@ def test_a_seed_is_shown_with_its_first_instance(stage: Alpaca) -> None:
     for job in stage.plan(0, (), ()):
         for demo in job.material:
             number = demo.id.removeprefix("seed-")
-            assert demo.task == {
-                "instruction": f"Seed task {number}",
-                "input": f"in {number}",
-                "output": f"out {number}",
-            }
+            assert demo == Demo(f"seed-{number}", f"Seed task {number}", f"in {number}", f"out {number}")
     made = Alpaca.plan(_with_pool(stage), 0, (), pool(1))[0].material
-    assert {"instruction": "Made 0", "input": "i", "output": "o"} in [demo.task for demo in made]
+    assert Demo("alpaca-0-0-0", "Made 0", "i", "o", machine=True) in made
 
 
 def _with_pool(stage: Alpaca) -> Alpaca:

@@ -11,7 +11,8 @@ from selfinstruct import parsing
 from selfinstruct.errors import ParseError
 from selfinstruct.protocols import Job
 from selfinstruct.schema import Instance, Instruction, Message, Provenance, Reject, Sampling, SeedTask
-from selfinstruct.stages.bootstrap import Bootstrap, Demo
+from selfinstruct.stages.bootstrap import Bootstrap
+from selfinstruct.stages.demos import Demo
 from tests.stages.prompt_files import Answers, answer, prompt_file
 
 SEEDS = [
@@ -58,7 +59,7 @@ def test_a_prompt_shows_six_seeds_and_two_machine_made_ones_as_soon_as_there_are
         assert [demo.machine for demo in job.material].count(True) == machine
         assert len({demo.id for demo in job.material}) == 8
         texts = {task.id: task.instruction for task in SEEDS} | {made.id: made.instruction for made in pool(accepted)}
-        assert all(demo.text == texts[demo.id] for demo in job.material)
+        assert all(demo.instruction == texts[demo.id] for demo in job.material)
 
 
 def test_a_round_is_as_many_jobs_as_the_recipe_says(stage: Bootstrap) -> None:
