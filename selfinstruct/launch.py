@@ -81,10 +81,10 @@ def load_seeds(recipe: Recipe) -> list[SeedTask]:
     spoken = LanguageMatch(recipe.lang)
     foreign = [seed for seed in seeds if spoken.check(_as_instruction(seed, recipe.lang)) is not None]
     if 2 * len(foreign) > len(seeds):
-        other = "zh" if recipe.lang == "en" else "en"
+        remedy = "" if recipe.method == "belle" else f"add --lang {'zh' if recipe.lang == 'en' else 'en'}, or "
         raise BadData(
             f"{path}: {len(foreign)} of {len(seeds)} seed tasks are not in the language of the run ({recipe.lang}),"
-            f" such as '{foreign[0].id}': add --lang {other}, or name other seeds with --seed-tasks"
+            f" such as '{foreign[0].id}': {remedy}name other seeds with --seed-tasks"
         )
     return seeds
 

@@ -30,6 +30,15 @@ EXHAUSTED_BELOW = WINDOW // 100
 GIVE_UP_AFTER = 20
 """So many answers from the start, none of which could be read, mean a wrong model or format, not bad luck."""
 
+_ADVICE = {
+    "": "can this model follow the prompt? 'selfinstruct show' prints a call's prompt and answer",
+    "request_refused": "the server refuses what it is asked; mend that, and run again",
+    "truncated": "STAGE.max_tokens is too small for one whole answer",
+    "thinking_cut": "STAGE.max_tokens leaves this model no room beside its thoughts; enlarge it, or turn them off",
+    "not_json": "does this server keep to a schema? --format text needs none",
+}
+"""What to do about answers that cannot be read, by the reason of the last one."""
+
 _BACKLOG = 16
 """Rounds the first stage may be ahead of the last one: bounds the memory of a chain with a slow end."""
 
@@ -46,6 +55,7 @@ class StageRun:
     models: Mapping[str, Model]
     under_way: dict[int, asyncio.Task[list[Outcome]]] = field(default_factory=dict)
     last_round: int | None = None
+    last_unusable: Reject | None = None
 
     @property
     def screened(self) -> int:
@@ -182,7 +192,10 @@ class Runner:
             if task.cancelled() or task.exception() is not None:
                 return
             del run.under_way[run.screened]
-            run.store.add_round([_screen(run.filters, outcome) for outcome in task.result()])
+            screened = [_screen(run.filters, outcome) for outcome in task.result()]
+            unusable = [one for outcome in screened for one in outcome if isinstance(one, Reject) and one.unusable]
+            run.last_unusable = unusable[-1] if unusable else run.last_unusable
+            run.store.add_round(screened)
             self._look_for_the_end()
             self._screened()
 
@@ -223,10 +236,11 @@ def _unreadable(run: StageRun) -> ConfigProblem | None:
     if tally.unusable < GIVE_UP_AFTER or read:
         return None
     reasons = ", ".join(f"{reason} {count}" for reason, count in tally.rejects.items())
+    latest = run.last_unusable
+    said = f"; the last one: {latest.detail}" if latest and latest.detail else ""
+    advice = _ADVICE.get(latest.reason if latest else "", _ADVICE[""]).replace("STAGE", run.stage.name)
     return ConfigProblem(
-        f"{run.stage.name}: none of the first {tally.unusable} answers could be read ({reasons});"
-        " can this model follow the prompt? 'selfinstruct show' prints a call's prompt and answer;"
-        f" a model that thinks aloud needs a larger {run.stage.name}.max_tokens"
+        f"{run.stage.name}: none of the first {tally.unusable} answers could be read ({reasons}){said}; {advice}"
     )
 
 

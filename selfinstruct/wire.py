@@ -19,7 +19,11 @@ from selfinstruct.wire_errors import fault, one_line, shown
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"
 
-_THOUGHT, _END_OF_THOUGHT = re.compile(r"\s*<(think|thinking)>"), "</think>"
+_THOUGHT = re.compile(r"\s*(?:<(?P<tag>think|thinking)>|◁think▷)")  # the last is Kimi's
+_END_OF_THOUGHT = "</think>"
+# What ends an answer inside the model, and should have stayed there.
+_LONGEST_END = 400  # characters in which such marks are looked for: a few of them
+_ENDS_OF_TEXT = ("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<｜end▁of▁sentence｜>")
 # Why an answer ended, where a server has a word of its own for it.
 _FINISH_REASONS = {"sensitive": "content_filter", "model_context_window_exceeded": "length", "null": None}
 # Words for an answer that the server itself broke off: DeepSeek's, Zhipu's, OpenRouter's.
@@ -130,6 +134,7 @@ def completion(raw: bytes, *, chat: bool) -> Completion:
     text, reasoning, refused = _chat_text(choice) if chat else (_raw_text(choice), "", False)
     # Who hands thoughts over apart may leave some in the text, but none that began before it.
     text, aloud = _split_reasoning(text, begun=chat and not reasoning)
+    text = _without_end(text, chat=chat)
     prompt_tokens, completion_tokens = _usage(data)
     model = data.get("model")
     return Completion(
@@ -218,12 +223,23 @@ def _split_reasoning(text: str, *, begun: bool) -> tuple[str, str]:
     thoughts: list[str] = []
     at = 0
     while opened := _THOUGHT.match(text, at):
-        thought, closed, at = _until(f"</{opened[1]}>", text, opened.end())
+        closing = f"</{opened['tag']}>" if opened["tag"] else "◁/think▷"
+        thought, closed, at = _until(closing, text, opened.end())
         thoughts.append(thought if thought or closed else opened[0].strip())
     if not at and begun and _END_OF_THOUGHT in text and "<think>" not in text:
         thought, _, at = _until(_END_OF_THOUGHT, text, 0)
         thoughts.append(thought)
     return text[at:].lstrip() if at else text, "\n".join(filter(None, thoughts))
+
+
+def _without_end(text: str, *, chat: bool) -> str:
+    """The text without marks of its end that leaked out; a text that is continued may go on behind one, to be cut."""
+    at = [] if chat else [place for mark in _ENDS_OF_TEXT if (place := text.find(mark)) >= 0]
+    text = text[: min(at)].rstrip() if at else text
+    tail = text[-_LONGEST_END:]
+    while tail.rstrip().endswith((*_ENDS_OF_TEXT, "</s>")):
+        tail = tail[: tail.rindex("<")].rstrip()
+    return text[:-_LONGEST_END] + tail
 
 
 def _until(closing: str, text: str, start: int) -> tuple[str, bool, int]:

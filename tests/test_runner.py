@@ -608,6 +608,26 @@ async def test_a_model_none_of_whose_answers_can_be_read_is_stopped(tmp_path: Pa
     assert len(made.desk.sent) == GIVE_UP_AFTER == 20
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            RequestRefused("the prompt is too long for it"),
+            "the last one: the prompt is too long for it; the server ref",
+        ),
+        ("?", r"\(garbled 20\); can this model follow the prompt\?"),
+    ],
+    ids=["refused", "garbled"],
+)
+async def test_what_to_do_about_answers_nobody_can_read_follows_from_the_last(
+    answer: str | RequestRefused, told: str, tmp_path: Path
+) -> None:
+    """What the server says of a refused request is shown, and is not blamed on the model."""
+    made: Bench = bench(tmp_path, lambda request: answer, lag=1, chain=[Words()])
+    with pytest.raises(ConfigProblem, match=told):
+        await made.runner.run()
+
+
 async def test_one_answer_that_can_be_read_is_enough_to_go_on(tmp_path: Path) -> None:
     """Nineteen of twenty unreadable answers are bad luck or a bad model, which the exit code tells at the end."""
 

@@ -275,6 +275,8 @@ def test_an_answer_without_plain_text_is_still_an_answer(message: Any, text: str
         ({"content": "<think>\n2+2\n</think>\n\n4\n"}, "4\n", "2+2"),
         ({"content": "\n<think></think>4"}, "4", ""),
         ({"content": "<think>2+2 is"}, "", "2+2 is"),
+        ({"content": "◁think▷2+2◁/think▷4"}, "4", "2+2"),  # Kimi
+        ({"content": "◁think▷2+2"}, "", "2+2"),
         ({"content": "<think>\n\n</think>\n\n4"}, "4", ""),  # Qwen3, told not to think
         ({"content": "<thinking>2+2</thinking>\n4"}, "4", "2+2"),
         ({"content": "<think>2+2</think>\n<think>=</think>4"}, "4", "2+2\n="),
@@ -297,6 +299,26 @@ def test_thinking_aloud_is_split_off(message: Any, text: str, reasoning: str) ->
     """Reasoning is kept apart and never part of the text that is parsed."""
     completion = wire.completion(chat_body(message), chat=True)
     assert (completion.text, completion.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("said", "chat_text", "raw_text"),
+    [
+        ("4<|im_end|>", "4", "4"),
+        ("4\n<|endoftext|>\n", "4", "4"),
+        ("4</s>", "4", "4"),
+        ("4<|eot_id|><|end_of_text|>", "4", "4"),
+        ("4<｜end▁of▁sentence｜>", "4", "4"),
+        ("4<|endoftext|>Some other page", "4<|endoftext|>Some other page", "4"),
+        ("<s>old</s> price", "<s>old</s> price", "<s>old</s> price"),
+        ("The mark <|im_end|> ends a turn.", "The mark <|im_end|> ends a turn.", "The mark"),
+        ("4\n", "4\n", "4\n"),
+    ],
+)
+def test_marks_of_the_end_that_leak_are_no_text(said: str, chat_text: str, raw_text: str) -> None:
+    """At the end anywhere; a model that continues text goes on behind one with something else, which is cut."""
+    assert wire.completion(chat_body({"content": said}), chat=True).text == chat_text
+    assert wire.completion(raw_body(said), chat=False).text == raw_text
 
 
 @pytest.mark.parametrize(
