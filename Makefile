@@ -28,7 +28,7 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-client bench-rouge-l generate complete format clean
+.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-rouge-l generate complete format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -90,6 +90,9 @@ test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
 
 bench: $(VENV)/.ready-test $(VENV)/.model  ## measure; prints numbers, judges nothing
 	@shopt -s nullglob; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
+
+bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an instant server; a quarter of an hour
+	$(BIN)/python tests/benchmarks/bench_alpaca.py
 
 bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 	$(BIN)/python tests/benchmarks/bench_client.py

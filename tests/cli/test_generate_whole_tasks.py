@@ -66,7 +66,7 @@ def test_no_record_is_anything_but_a_task_that_was_written(method: str, lang: st
     written = {(task["instruction"], task["input"], task["output"]) for case in answers for task in case["tasks"]}
     found = {(record["instruction"], record["input"], record["output"]) for record in records(tmp_path, method)}
     assert found - written == set()
-    assert len(found) > len(answers)
+    assert len(found) >= 40  # the corpus dresses some fifty tasks of a language in many ways, and a task is kept once
     shown = asked[0]["messages"][0]["content"]
     assert ("### " in shown or "###\n" in shown) and ("指令：" in shown) == (lang == "zh")
     assert (asked[0]["model"], asked[0]["temperature"], asked[0]["max_tokens"]) == ("gpt-3.5-turbo", 1.0, 3072)
