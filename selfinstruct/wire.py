@@ -21,9 +21,10 @@ COMPLETIONS = "/v1/completions"
 
 _THOUGHT = re.compile(r"\s*(?:<(?P<tag>think|thinking)>|◁think▷)")  # the last is Kimi's
 _END_OF_THOUGHT = "</think>"
+_CHANNEL = "<|channel|>"
 # What ends an answer inside the model, and should have stayed there.
 _LONGEST_END = 400  # characters in which such marks are looked for: a few of them
-_ENDS_OF_TEXT = ("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<｜end▁of▁sentence｜>")
+_ENDS_OF_TEXT = ("<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|return|>", "<｜end▁of▁sentence｜>")
 # Why an answer ended, where a server has a word of its own for it.
 _FINISH_REASONS = {"sensitive": "content_filter", "model_context_window_exceeded": "length", "null": None}
 # Words for an answer that the server itself broke off: DeepSeek's, Zhipu's, OpenRouter's.
@@ -220,6 +221,10 @@ def _split_reasoning(text: str, *, begun: bool) -> tuple[str, str]:
     Chat templates of reasoning models may open the thought in the prompt: with ``begun``, a text that only closes one
     began with it.
     """
+    if text.lstrip().startswith(_CHANNEL):  # gpt-oss: each part names its channel, the last is the answer, if "final"
+        before, _, last = text.rpartition("<|message|>")
+        final = before.rpartition(_CHANNEL)[2].strip().startswith("final")
+        return (last, before.strip()) if final else ("", text.strip())
     thoughts: list[str] = []
     at = 0
     while opened := _THOUGHT.match(text, at):

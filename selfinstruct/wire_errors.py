@@ -153,6 +153,8 @@ def fault(
     if status < 300:
         return UnusableResponse(said, status=status)
     fix = _fix(problem, fields) if status in (400, 422) else ""
+    if _CONTEXT.search(problem.words):
+        said += "; prompt and max_tokens together are too long for this model: lower max_tokens, or the number of demos"
     return ConfigProblem(f"{said}; {fix}") if fix else RequestRefused(said, status=status)
 
 

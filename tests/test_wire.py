@@ -277,6 +277,12 @@ def test_an_answer_without_plain_text_is_still_an_answer(message: Any, text: str
         ({"content": "<think>2+2 is"}, "", "2+2 is"),
         ({"content": "◁think▷2+2◁/think▷4"}, "4", "2+2"),  # Kimi
         ({"content": "◁think▷2+2"}, "", "2+2"),
+        (
+            {"content": "<|channel|>analysis<|message|>2+2<|end|><|start|>assistant<|channel|>final<|message|>4<|return|>"},
+            "4",
+            "<|channel|>analysis<|message|>2+2<|end|><|start|>assistant<|channel|>final",
+        ),
+        ({"content": "<|channel|>analysis<|message|>2+2 is"}, "", "<|channel|>analysis<|message|>2+2 is"),
         ({"content": "<think>\n\n</think>\n\n4"}, "4", ""),  # Qwen3, told not to think
         ({"content": "<thinking>2+2</thinking>\n4"}, "4", "2+2"),
         ({"content": "<think>2+2</think>\n<think>=</think>4"}, "4", "2+2\n="),

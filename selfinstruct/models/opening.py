@@ -22,7 +22,7 @@ from selfinstruct.schema import Endpoint, Rendering
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
 
-THINKING_ROOM = (8192.0, 1_000_000.0)
+THINKING_ROOM = (16384.0, 1_000_000.0)
 """The range of ``max_tokens`` for a model that thinks whatever it is told: cut in its thoughts, it gives no answer."""
 
 
