@@ -234,6 +234,8 @@ def test_foreign_text_becomes_one_printable_line() -> None:
 
 def test_a_prompt_that_does_not_fit_says_what_to_lower() -> None:
     """The server names its limit; what a user can do about it is in the recipe."""
-    said = str(fault(400, problem("This model's maximum context length is 4096 tokens", code="context_length_exceeded")))
+    said = str(
+        fault(400, problem("This model's maximum context length is 4096 tokens", code="context_length_exceeded"))
+    )
     assert "4096 tokens; prompt and max_tokens together are too long for this model: lower max_tokens" in said
     assert "too long for this model" not in str(fault(400, problem("blocked", code="content_filter")))
