@@ -278,11 +278,9 @@ def test_an_answer_without_plain_text_is_still_an_answer(message: Any, text: str
         ({"content": "◁think▷2+2◁/think▷4"}, "4", "2+2"),  # Kimi
         ({"content": "◁think▷2+2"}, "", "2+2"),
         (
-            {
-                "content": "<|channel|>analysis<|message|>2+2<|end|><|start|>assistant<|channel|>final<|message|>4<|return|>"
-            },
+            {"content": "<|channel|>analysis<|message|>2+2<|end|><|channel|>final<|message|>4<|return|>"},
             "4",
-            "<|channel|>analysis<|message|>2+2<|end|><|start|>assistant<|channel|>final",
+            "<|channel|>analysis<|message|>2+2<|end|><|channel|>final",
         ),
         ({"content": "<|channel|>analysis<|message|>2+2 is"}, "", "<|channel|>analysis<|message|>2+2 is"),
         ({"content": "<think>\n\n</think>\n\n4"}, "4", ""),  # Qwen3, told not to think

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import orjson
 import pytest
@@ -21,6 +22,7 @@ from tests.faults.answer_server import AnswerServer, Latency, body_hash
 pytestmark = pytest.mark.faults
 
 STAGES = ("bootstrap", "classify", "instances")
+WORDS = [first + second for first in "ba de ki lo mu na pe ri so tu".split() for second in "ro la mi ne fu".split()]
 
 
 def quick(rng: Random) -> float:
@@ -87,6 +89,42 @@ def test_a_run_killed_ten_times_ends_with_the_same_bytes_and_pays_for_nothing_tw
     repeats = server.counts.requests - server.counts.bodies
     assert repeats <= attempts(tmp_path / "killed", "ambiguous") <= 10 * (7 + 1)
     assert len({len(settled) for settled, _ in recorded}) == 10  # the moments were spread
+
+
+def blocks(body: dict[str, Any], rng: Random) -> tuple[str, str]:
+    """Four tasks in Alpaca's form, some near copies; every fifth answer is cut, every tenth holds none."""
+    if rng.random() < 0.1:
+        return "I would rather talk about the weather.", "stop"
+    tasks = []
+    for number in range(4, 8):
+        words = rng.sample(WORDS, 6) if rng.random() < 0.8 else WORDS[:6]
+        head = "" if number == 4 else f"{number}. Instruction:"
+        tasks.append(f"{head} Explain {' '.join(words)}.\n{number}. Input:\n<noinput>\n{number}. Output:\n{words[0]}!")
+    text = "\n###\n".join(tasks)
+    return (text[: rng.randrange(40, len(text))], "length") if rng.random() < 0.2 else (text, "stop")
+
+
+def test_whole_tasks_survive_kills_with_accepted_tasks_among_the_demos(tmp_path: Path) -> None:
+    """Alpaca's one stage, showing its own pool: five SIGKILLs, equal bytes, and nothing that is recorded asked twice."""
+    with AnswerServer(answer=blocks, latency=quick) as server:
+        options: dict[str, Any] = {"method": "alpaca", "concurrency": 7, "sets": {"alpaca.machine_demos": 1}}
+        whole = invoke(*command(server, tmp_path, "whole", **options))
+        total = server.counts.requests
+        server.asked.clear()
+        recorded: list[tuple[list[str], Counter[str]]] = []
+        for moment in sorted(Random(21).sample(range(3, total - 30), 5)):
+            process = spawn(*command(server, tmp_path, "killed", **options))
+            until(lambda moment=moment: server.counts.bodies >= moment, process)  # type: ignore[misc]
+            process.kill()
+            assert wait(process).code == -signal.SIGKILL
+            recorded.append((settled_bodies(tmp_path / "killed"), server.asked.copy()))
+        last = invoke(*command(server, tmp_path, "killed", **options))
+    assert (whole.code, last.code) == (0, 0), whole.err + last.err
+    files = data_files(tmp_path / "whole")
+    assert data_files(tmp_path / "killed") == files
+    assert b'"parents":["alpaca-' in b"".join(data for name, data in files.items() if "shard" in name)
+    for settled, asked in recorded:
+        assert [server.asked[body] for body in settled] == [asked[body] for body in settled]
 
 
 # --- order ----------------------------------------------------------------------------------------------------------
