@@ -105,7 +105,7 @@ def blocks(body: dict[str, Any], rng: Random) -> tuple[str, str]:
 
 
 def test_whole_tasks_survive_kills_with_accepted_tasks_among_the_demos(tmp_path: Path) -> None:
-    """Alpaca's one stage, showing its own pool: five SIGKILLs, equal bytes, and nothing that is recorded asked twice."""
+    """Alpaca's one stage, showing its own pool: five SIGKILLs, equal bytes, and nothing recorded asked twice."""
     with AnswerServer(answer=blocks, latency=quick) as server:
         options: dict[str, Any] = {"method": "alpaca", "concurrency": 7, "sets": {"alpaca.machine_demos": 1}}
         whole = invoke(*command(server, tmp_path, "whole", **options))
