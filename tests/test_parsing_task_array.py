@@ -43,6 +43,15 @@ def reason(text: str) -> str:
         json.dumps({"result": {"items": ROWS}}),
         json.dumps({"task1": ROWS[0], "task2": ROWS[1]}),
         "\n".join(map(json.dumps, ROWS)),
+        str(ROWS),
+        "{'tasks': " + str(ROWS),
+        json.dumps({"tasks": json.dumps(ROWS)}),
+        json.dumps({"arguments": json.dumps({"tasks": json.dumps(ROWS)})}),
+        json.dumps(ROWS, ensure_ascii=False)
+        .replace('": "', "”：“")
+        .replace('", "', "”，“")
+        .replace('{"', "{“")
+        .replace('"}', "”}"),
         ",\n".join(map(json.dumps, ROWS)),
         "\ufeff" + json.dumps(ROWS).replace("}, {", "},\r\n{"),
         "Sure [as asked]:\n```json\n" + json.dumps(ROWS, indent=1) + "\n```\nLet me know {if} you need more.",
@@ -67,6 +76,7 @@ def test_one_object_is_one_task() -> None:
     [
         *(("指令", "输入", "输出"), ("Instruction", "Input", "Output"), ("task", "context", "response")),
         *(("question", "input", "answer"), ("4. Instruction", "4. Input", "4. Output"), ("问题", "材料", "答案")),
+        *(("指令", "輸入", "輸出"), ("問題", "內容", "回應")),
     ],
 )
 def test_keys_may_have_other_names(keys: tuple[str, str, str]) -> None:
@@ -99,6 +109,23 @@ def test_raw_line_breaks_and_unknown_escapes_are_text() -> None:
     """Models forget to escape both line breaks and backslashes."""
     text = '{"instruction": "Explain \\d and \\(x\\).", "output": "one\n\ttwo \\u4e2d \\ud83d\\ude00"}'
     assert read(text) == [WholeTask("Explain \\d and \\(x\\).", "", "one\n\ttwo 中 😀")]
+
+
+def test_quotes_of_another_kind_are_text_in_a_string() -> None:
+    """An escaped apostrophe is one, and double quotes need no escape between single ones."""
+    text = """{'instruction': 'Say "hi" and don\\'t.', "output": "don\\'t \\"hi\\""}"""
+    assert read(text) == [WholeTask('Say "hi" and don\'t.', "", 'don\'t "hi"')]
+
+
+def test_a_placeholder_is_flawed() -> None:
+    """An item that only shows where one would stand has no instruction."""
+    text = json.dumps([ROWS[0], {"instruction": "...", "input": "…", "output": "..."}])
+    assert read(text) == [RIVER, WholeTask("...", "…", "...", "no_instruction")]
+
+
+def test_an_object_that_another_bracket_closes_is_flawed() -> None:
+    """ "]" for "}" breaks the object off there."""
+    assert read('{"instruction": "Go.", "output": "a"]') == [WholeTask("Go.", "", "a", "not_json")]
 
 
 def test_half_an_emoji_is_not_passed_on() -> None:
@@ -206,7 +233,7 @@ def test_any_strings_come_back_as_they_were(
     invisible = str.maketrans("", "", "\ufeff\u200b\u200e\u200f") if not escaped else {}
     expected = [tuple(field.translate(invisible) for field in row) for row in rows]
     assert [(task.input, task.output) for task in read(text)] == [row[1:] for row in expected]
-    assert [task.instruction for task in read(text)] == [" ".join(row[0].split()) for row in expected]
+    assert [task.instruction for task in read(text)] == [row[0] for row in expected]
 
 
 @settings(max_examples=300, deadline=None)

@@ -164,6 +164,22 @@ def test_headers_of_one_number_may_share_a_line() -> None:
     assert read(text) == [RIVER, SUM]
 
 
+@pytest.mark.parametrize("continues", [True, False])
+def test_a_whole_answer_may_stand_on_one_line(continues: bool) -> None:
+    """Numbered headers part it, whatever the fields' own lines; without them nothing is glued."""
+    rest = "5. Instruction: Add the numbers. 5. Input: 2 and 3 5. Output: 5 **6. Instruction:** Write a haiku."
+    text = f"Name a river. 4. Input: <noinput> 4. Output: The Nile. {rest} **6. Output:** {HAIKU.output}"
+    assert read(text if continues else f"4. Instruction: {text}", continues=continues) == [RIVER, SUM, HAIKU]
+    chinese = f"4. 指令：{HE.instruction}4. 输出：{HE.output}5. 指令：{HE_SUM.instruction}5. 输入：2和3 5. 输出：5"
+    assert read(chinese) == [HE, HE_SUM]
+
+
+def test_a_field_within_a_line_counts_only_before_the_output_and_with_the_number() -> None:
+    """Behind an output, or with another number, "4. Output:" is text."""
+    told, answer = "See 3. Output: no", "Say 4. Input: a 4. Output: b"
+    assert read(f"4. Instruction: {told}\n4. Output: {answer}\n\n{SUM_BLOCK}") == [WholeTask(told, "", answer), SUM]
+
+
 @pytest.mark.parametrize("names", [("Instruction", "Input", "Output"), ("指令", "输入", "输出")])
 def test_numbered_headers_may_lack_the_colon_before_their_text(names: tuple[str, str, str]) -> None:
     """ "4. Instruction Name a river." is a header where none has a colon."""
@@ -171,6 +187,38 @@ def test_numbered_headers_may_lack_the_colon_before_their_text(names: tuple[str,
     for name in names:
         text = text.replace(f"{name}\n", f"{name} ")
     assert read(text) == [RIVER, SUM]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("指令", "輸入", "輸出"), ("任務", "內容", "回應"), ("問題", "背景", "答案"), ("指示", "輸入", "輸出")),
+        *(("问", "材料", "答"), ("Instructions", "Inputs", "Outputs"), ("用户指令", "原文", "期望输出")),
+        *(
+            ("Instruction", "Passage", "Solution"),
+            ("Prompt", "Input text", "Expected output"),
+            ("要求", "输入", "结果"),
+        ),
+    ],
+)
+def test_numbered_fields_may_have_rarer_names(names: tuple[str, str, str]) -> None:
+    """Traditional characters, the plural, and words that would be too common without a number."""
+    assert read(dressed("{n}. {w}：", names, [RIVER, SUM, HAIKU], "\n###\n", "<無輸入>")) == [RIVER, SUM, HAIKU]
+
+
+def test_a_plural_without_a_number_heads_nothing() -> None:
+    """ "Instructions:" and 指示 are parts of a recipe."""
+    recipe = "Ingredients: flour\nInstructions: mix.\n指示：搅拌。"
+    assert read(f"Instruction: Bake.\nOutput: {recipe}") == [WholeTask("Bake.", "", recipe)]
+
+
+def test_the_marks_around_a_header_are_taken_off_and_those_of_its_text_stay() -> None:
+    """Bold that closes behind the colon is the header's; a fence, code or bold that opens there is the text's."""
+    text = (
+        "**4. 指令： **写。\n**4. 输出：****粗**体\n\n**5. 指令：**写。\n**5. 输出：**```py\nx\n```\n\n"
+        "6. 指令：写。\n6. 输出：`ls`\n\n**7.** 指令：写。\n**7.** 输出：**粗**"
+    )
+    assert [task.output for task in read(text)] == ["**粗**体", "```py\nx\n```", "`ls`", "**粗**"]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +239,41 @@ def test_numbered_headers_may_lack_the_colon_before_their_text(names: tuple[str,
 def test_titles_above_tasks_belong_to_no_task(text: str) -> None:
     """ "Task 2", a number alone, a heading or a category stand between tasks, not in outputs."""
     assert read(text) == [RIVER, SUM]
+
+
+@pytest.mark.parametrize("separator", ["\n\n", "\n###\n", "\n---\n\n"])
+@pytest.mark.parametrize("end", ["# a\n## b\n\n## c", "text\n## a\ntext\n## b", "第六个人来了。", "Task 9 went well."])
+@pytest.mark.parametrize("title", ["", "## Task {n}\n\n", "**任务{n}**\n", "{n}.\n"])
+def test_headings_that_end_an_output_stay(separator: str, end: str, title: str) -> None:
+    """Above a separator or in a row they are the output's, whatever titles stand below."""
+    blocks = [
+        f"{title.format(n=n)}Instruction: List.\nInput: none\nOutput:\n{end if n == 5 else 'x'}" for n in range(4, 8)
+    ]
+    tasks = [WholeTask("List.", "", "x"), WholeTask("List.", "", end), *[WholeTask("List.", "", "x")] * 2]
+    assert read(separator.join(blocks)) == tasks
+
+
+@pytest.mark.parametrize("title", ["Task {n}:", "## 任务{n}", "**第{n}题**"])
+@pytest.mark.parametrize("end", ["16.", "5", "5."])
+def test_a_number_that_ends_an_output_stays_where_titles_count(title: str, end: str) -> None:
+    """A list's last number above "Task 5:" is text."""
+    blocks = [f"{title.format(n=n)}\nInstruction: Count.\nOutput:\n14\n{end}" for n in range(4, 7)]
+    assert read("\n\n".join(blocks)) == [WholeTask("Count.", "", f"14\n{end}")] * 3
+
+
+@pytest.mark.parametrize("output", ["类型：影评", "好看。\n类型：影评", "Task 5: none"])
+def test_an_output_may_look_like_a_title(output: str) -> None:
+    """Above the next task's title, or as all there is, such a line is text."""
+    for title in ("## 第{n}个任务\n\n", "Task {n}:\n", "### Task {n}\nCategory: x\n"):
+        blocks = [f"{title.format(n=n)}指令：分类。\n输出：\n{output}" for n in range(4, 7)]
+        assert read("\n\n".join(blocks)) == [WholeTask("分类。", "", output)] * 3
+
+
+def test_a_number_that_ends_an_output_stays_where_headers_count() -> None:
+    """ "5" above "5. Instruction:" is the answer, with a separator or without."""
+    tasks = [WholeTask("Count.", "", "4\n5"), WholeTask("Count.", "", "5\n6"), WholeTask("Count.", "", "7\n7")]
+    for separator in ("\n###\n", "\n\n"):
+        assert read(dressed("{n}. {w}:", ("Instruction", "Input", "Output"), tasks, separator, None)) == tasks
 
 
 # --- numbers are evidence, never a condition ------------------------------------------------------------------------
@@ -232,6 +315,53 @@ def test_instructions_may_have_a_number_instead_of_a_name() -> None:
     counted = "4. Name a river.\n4. Output: The Nile.\n\n5. Add the numbers.\n5. Input: 2 and 3\n5. Output: 5"
     continued = "Name a river.\nInput: <noinput>\nOutput: The Nile.\n\n5. Add the numbers.\nInput: 2 and 3\nOutput: 5"
     assert [read(plain), read(counted), read(continued, continues=True)] == [[RIVER, SUM]] * 3
+
+
+def test_a_list_of_steps_is_no_task_where_headers_look_otherwise() -> None:
+    """Numbered steps with the fields' names, in an answer with bold headers, neither begin nor spoil a task."""
+    steps = "1. 输入：数字\n2. 处理：相乘\n3. 输出：结果"
+    text = f"**指令**：写。\n**输出**：\n{steps}\n\n**指令**：{HE.instruction}\n**输出**：{HE.output}"
+    assert read(text) == [WholeTask("写。", "", steps), HE]
+    lone = "3. 相乘\n4.输出结果\n5. 结束"
+    assert read(f"4. 指令：写。\n4. 输出：\n{lone}\n###\n{HE_SUM_BLOCK}") == [WholeTask("写。", "", lone), HE_SUM]
+
+
+def test_code_that_prints_its_output_is_not_the_field() -> None:
+    """The name that has the task's number, and answers most instructions, is the answer's own."""
+    code = "def add(a):\n    return sum(a)\n# Output: 3"
+    text = f"4. Instruction: Code.\n4. Input: [1, 2]\n4. Answer:\n{code}\n###\n" + SUM_BLOCK.replace("Output", "Answer")
+    assert read(text) == [WholeTask("Code.", "[1, 2]", code), SUM]
+
+
+def test_samples_in_outputs_do_not_hide_what_the_input_is_called() -> None:
+    """ "Input: 1" in a sample leaves "Context:" the field between instruction and response."""
+    sample = "Example:\nInput: 1\nOutput: 2"
+    tasks = [WholeTask("Explain.", "a text", sample), SUM, WholeTask("Explain.", "b", sample)]
+    for header in ("{n}. {w}:", "**{w}:**"):
+        assert read(dressed(header, ("Instruction", "Context", "Response"), tasks, "\n###\n", None)) == tasks
+
+
+def test_a_sample_within_an_input_closes_before_the_output() -> None:
+    """Without numbers, inputs and outputs pair like brackets."""
+    task = WholeTask("Solve.", "two numbers\nExample:\nInput: 1 2\nOutput: 3", "x + y")
+    assert read(dressed("{w}:", ("Instruction", "Input", "Output"), [task, SUM], "\n\n", None)) == [task, SUM]
+
+
+def test_a_sample_in_an_instruction_without_input_stays_in_it() -> None:
+    """Plain "Input: 2" above "Output: 4" is an example where fields are numbered."""
+    told = "Write code.\nInput: 2\nOutput: 4"
+    text = f"4. Instruction: {told}\n4. Output: x * 2\n\n{SUM_BLOCK}\n\n{HAIKU_BLOCK}"
+    assert read(text) == [WholeTask(told, "", "x * 2"), SUM, HAIKU]
+
+
+def test_the_first_word_of_an_instruction_may_be_another_name_of_it() -> None:
+    """ "题目：" below the header "4. 任务：" belongs to the text; below a title it is the header."""
+    text = "### 4. 任务：\n题目：1+1=？\n### 4. 输出：\n2\n\n### 5. 任务：\n题目：2+2=？\n### 5. 输出：\n4"
+    assert [task.instruction for task in read(text)] == ["题目：1+1=？", "题目：2+2=？"]
+    titled = "## Task 4\nTask: Name a river.\nOutput: The Nile.\n\n" + (
+        "## Task 5\nTask: Add the numbers.\nInput: 2 and 3\nOutput: 5"
+    )
+    assert read(titled) == [RIVER, SUM]
 
 
 # --- what belongs to an output --------------------------------------------------------------------------------------
@@ -283,7 +413,7 @@ def test_a_sample_in_an_instruction_does_not_take_the_place_of_the_fields() -> N
     text = "Instruction: Write code.\nExample:\nInput: 1\nOutput: 2\nInput: <noinput>\nOutput:\ncode\n\n" + (
         "Instruction: Add the numbers.\nInput: 2 and 3\nOutput: 5"
     )
-    assert read(text) == [WholeTask("Write code. Example: Input: 1 Output: 2", "", "code"), SUM]
+    assert read(text) == [WholeTask("Write code.\nExample:\nInput: 1\nOutput: 2", "", "code"), SUM]
 
 
 def test_the_dress_of_most_tasks_tells_fields_from_samples() -> None:
@@ -312,14 +442,11 @@ def test_fields_below_an_indented_header_are_moved_left_as_a_whole() -> None:
     assert read(text) == [HAIKU, WholeTask("Write code.", "", "def f():\n    return 1")]
 
 
-def test_instructions_become_one_line_unless_they_hold_code_or_a_list() -> None:
-    """Broken sentences are joined; code and options keep their lines."""
-    text = (
-        "4. Instruction: Name\n  a   river.\n4. Output: The Nile.\n\n"
-        "5. Instruction: Choose:\n- a\n- b\n5. Output: a\n\n"
-        + ("6. Instruction: Fix:\n```\nx  =1\n```\n6. Output: x = 1")
-    )
-    assert [task.instruction for task in read(text)] == ["Name a river.", "Choose:\n- a\n- b", "Fix:\n```\nx  =1\n```"]
+def test_instructions_keep_their_lines_and_their_spaces() -> None:
+    """Verse, code and options are as they were written; only white space at the ends of lines goes."""
+    verse, code = "Go on:\n  a   river  flows\n\n- a\n- b", "Fix:\n```\nx  =1\n```"
+    text = f"4. Instruction: {verse}  \n4. Output: The Nile.\n\n5. Instruction:\n{code}\n5. Output: x = 1"
+    assert [task.instruction for task in read(text)] == [verse, code]
 
 
 # --- separators, glue and chatter -----------------------------------------------------------------------------------
@@ -387,7 +514,8 @@ def test_an_instruction_without_header_is_found_below_hashes() -> None:
             "\n\n（以上为生成的任务）",
             "\n###\n如果需要更多任务，请告诉我。",
         ),
-        *("\n\nThese tasks cover a wide range.\n\nFeel free to ask for more!", ""),
+        *("\n\nThese tasks cover a wide range.\n\nFeel free to ask for more!", "\n\n（完）", "\n\n[END]", ""),
+        "\n\nThese tasks vary.\n\nThese tasks are new.\n\nI hope these help.\n\nLet me know if you need more tasks.",
     ],
 )
 def test_introductions_and_closings_are_no_text_of_a_task(opening: str, closing: str) -> None:
@@ -400,6 +528,9 @@ def test_introductions_and_closings_are_no_text_of_a_task(opening: str, closing:
     "end",
     [
         "Please let me know if you have any questions.\n\nBest,\nBob",
+        "Please let me know if you have any questions.",
+        "I hope this helps!",
+        "如有任何问题，请随时与我联系。",
         "If you have questions, please contact us.",
         "如果您有任何问题，请随时联系我们。",
         "Note: salt is optional.",
@@ -410,6 +541,60 @@ def test_a_letter_or_a_note_that_ends_the_last_output_stays(end: str) -> None:
     """Leave taken inside an output, by its author and not by the model, is text."""
     output = f"Dear Ann,\n\nThanks.\n\n{end}"
     assert read(f"4. Instruction: Write.\n4. Output:\n{output}") == [WholeTask("Write.", "", output)]
+
+
+@pytest.mark.parametrize("separator", ["###", "---", "=====", "##"])
+@pytest.mark.parametrize(
+    "remark",
+    [
+        "Here are some more:",
+        "下面继续：",
+        "(Continuing with other subjects.)",
+        "（换一个题材。）",
+        "## Part 2",
+        "Task 5",
+    ],
+)
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_remark_between_two_tasks_belongs_to_neither(separator: str, remark: str, closed: bool) -> None:
+    """Between two separators, or between the answer's own and the next task."""
+    between = f"\n{separator}\n{remark}\n{separator}\n" if closed else f"\n{separator}\n{remark}\n\n"
+    river = "4. Instruction: Name a river.\n4. Output: The Nile."
+    text = f"{river}\n{separator}\n{SUM_BLOCK}{between}{HAIKU_BLOCK}\n{separator}\n{SUM_BLOCK}"
+    assert read(text) == [RIVER, SUM, HAIKU, SUM]
+
+
+def test_a_remark_below_a_rule_of_the_output_stays() -> None:
+    """Where blank lines part tasks, a rule and an aside below it are the output's."""
+    output = "a total\n\n---\n\n(rounded)"
+    text = f"4. Instruction: Add.\n4. Output:\n{output}\n\n{SUM_BLOCK}\n\n{HAIKU_BLOCK}"
+    assert read(text) == [WholeTask("Add.", "", output), SUM, HAIKU]
+
+
+def test_a_separator_may_be_glued_to_the_last_word() -> None:
+    """ "5###" is 5; "## A ###" is a heading that closes itself."""
+    heading = "## A ###"
+    river = "4. Instruction: Name a river.\n4. Output: The Nile.###\n"
+    text = f"{river}{SUM_BLOCK}###\n6. Instruction: a\n6. Output:\n{heading}"
+    assert read(text) == [RIVER, SUM, WholeTask("a", "", heading)]
+
+
+def test_a_rule_that_ends_an_output_stays_above_the_rule_that_parts() -> None:
+    """One rule parts tasks; of two, the first is text, and so is one that is all the output."""
+    text = f"4. Instruction: a\n4. Output:\nb\n\n---\n\n---\n\n{SUM_BLOCK}\n\n---\n\n{HAIKU_BLOCK}"
+    assert read(text) == [WholeTask("a", "", "b\n\n---"), SUM, HAIKU]
+    assert read(f"4. Instruction: a\n4. Output:\n---\n\n###\n{SUM_BLOCK}") == [WholeTask("a", "", "---"), SUM]
+
+
+@pytest.mark.parametrize("fence", ["```", "```text", "````"])
+def test_a_fence_around_each_task_is_taken_off_with_and_without_separators(fence: str) -> None:
+    """Also when the headers carry no number, and the answer begins with talk."""
+    river = "Instruction: Name a river.\nOutput: The Nile."
+    numbers = "Instruction: Add the numbers.\nInput: 2 and 3\nOutput: 5"
+    close = fence.rstrip("tex")
+    for between in ("\n\n", "\n###\n"):
+        text = f"Sure:\n\n{fence}\n{river}\n{close}{between}{fence}\n{numbers}\n{close}\n"
+        assert read(text) == [RIVER, SUM]
 
 
 @pytest.mark.parametrize("fence", ["```", "```text", "```markdown"])
@@ -423,6 +608,12 @@ def test_a_fence_around_the_answer_or_around_each_task_is_taken_off(fence: str) 
     assert read(f"{fence}\n{river}\n###\n{code}\n```") == expected
     assert read(f"Sure:\n{fence}\n{river}\n###\n{code}\n```\nHope these help!") == expected
     assert read(f"{fence}\n{river}\n```\n\n{fence}\n{code}\n```") == expected
+
+
+def test_only_the_fences_in_which_a_task_begins_are_taken_off() -> None:
+    """Another fence above them is talk."""
+    text = "Sure, like this:\n```\nx\n```\n\n```\nInstruction: Name a river.\nOutput: The Nile.\n```"
+    assert read(text) == [RIVER]
 
 
 @pytest.mark.parametrize("language", ["", "python"])
@@ -446,6 +637,7 @@ def test_line_ends_and_invisible_characters_do_not_matter() -> None:
     "spelling",
     [
         *("<noinput>", "noinput", "no input", "<no input>", "No Input", "NoInput", "<no_input>", "No input needed."),
+        *('""', "“”", "＜無輸入＞", "無", "沒有輸入", "&lt;noinput&gt;", "<no_input>"),
         *("N/A", "n/a", "None", "none.", "(none)", '"None"', "*None*", "-", "—", "[No Input]", ""),
         *(
             "无",
@@ -510,6 +702,13 @@ def test_a_task_without_instruction_is_flawed_and_takes_nothing_from_its_neighbo
     assert [read(missing), read(empty)] == [[RIVER, WholeTask("", "2 and 3", "5", "no_instruction")]] * 2
 
 
+@pytest.mark.parametrize("told", ["...", "…", "___", "[ ]"])
+def test_an_instruction_without_a_word_is_flawed(told: str) -> None:
+    """A place that the model left for an instruction is none."""
+    text = f"4. Instruction: {told}\n4. Input: ...\n4. Output: ...\n\n{SUM_BLOCK}"
+    assert read(text) == [WholeTask(told, "...", "...", "no_instruction"), SUM]
+
+
 def test_a_header_of_the_same_task_inside_its_output_is_a_flaw() -> None:
     """Two outputs of one task cannot be told apart: merged_tasks."""
     text = f"4. Instruction: Name a river.\n4. Output: The Nile.\n\n4. Output: The Rhine.\n\n{SUM_BLOCK}"
@@ -541,6 +740,12 @@ def test_an_answer_without_tasks_is_a_parse_error(text: str, continues: bool) ->
         ("", [RIVER, WholeTask("Add the numbers.", "2 and 3", "5", "truncated")]),
         ("\n\n###\n6.", [RIVER, SUM]),
         ("\n\n###\n6. Instruction:", [RIVER, SUM]),
+        ("\n\n###\n", [RIVER, SUM]),
+        ("\n\n###", [RIVER, WholeTask("Add the numbers.", "2 and 3", "5", "truncated")]),
+        ("\n\n---\n", [RIVER, WholeTask("Add the numbers.", "2 and 3", "5", "truncated")]),
+        ("\n\n## A\n", [RIVER, WholeTask("Add the numbers.", "2 and 3", "5\n\n## A", "truncated")]),
+        ("\n6", [RIVER, WholeTask("Add the numbers.", "2 and 3", "5\n6", "truncated")]),
+        ("\n6. Instr", [RIVER, SUM]),
         ("\n\n###\n6. Instruction: Wri", [RIVER, SUM, WholeTask("Wri", "", "", "truncated")]),
         ("\n\n###\n6. Instruction: Go.\n6. Inp", [RIVER, SUM, WholeTask("Go.\n6. Inp", "", "", "truncated")]),
     ],
@@ -549,6 +754,15 @@ def test_a_cut_answer_flaws_its_last_task_unless_it_had_gone_on(end: str, expect
     """The next header, once begun, shows that the task before it is whole."""
     text = f"4. Instruction: Name a river.\n4. Output: The Nile.\n\n###\n{SUM_BLOCK}{end}"
     assert read(text, truncated=True) == expected
+
+
+@pytest.mark.parametrize(("end", "flaw"), [("## Task 6\n", None), ("## Task 6\n- Ins", None), ("## Ta", "truncated")])
+def test_the_title_of_the_next_task_shows_that_the_last_one_is_whole(end: str, flaw: str | None) -> None:
+    """Where every task has a title, a whole line of it is as good as a header."""
+    river = "## Task 4\n- Instruction: Name a river.\n- Output: The Nile.\n\n"
+    numbers = "## Task 5\n- Instruction: Add the numbers.\n- Input: 2 and 3\n- Output: 5"
+    last = read(f"{river}{numbers}\n\n{end}", truncated=True)[-1]
+    assert (last.instruction, last.flaw) == ("Add the numbers.", flaw)
 
 
 LONG = [
@@ -669,7 +883,16 @@ REPEATED = [
         "Output:\n###\n",
     ),
     *("Output: a\n1. b\nInput: c\n", "4. Output: x\n5. Input: y\n", "a ###4. Instruction: ", "```\n```\n", "- Input\n"),
+    *(
+        "## a\n###\n",
+        "Here are more:\n---\n",
+        "(a)\n\n",
+        "a 5. Instruction: b 5. Output: ",
+        "輸入：",
+        "Input: a\nOutput: b\n",
+    ),
     *("Output: a\n\nlet me know if you need more tasks\n\n", "Task 1\n", "以上任务\n\n", "no input ", "**", "任务4："),
+    *("{'", "“", "{“a”：“", '"[{', "'\\"),
     *("[", "{", '{"a":', '[{"a":"', "\\", '"', "[ ", '{"instruction":1,', "[[1],", '{"instruction":"a"}'),
 ]
 ALONE = [
@@ -678,6 +901,10 @@ ALONE = [
     "Instruction: a\nInput: <" + " " * SIZE + "noinput>\nOutput: b",
     "Instruction: a\nOutput: b\n" + "x\n" * (SIZE // 4) + "Input:\n" * (SIZE // 14),
     "Instruction: a\nOutput: b\n" + "\n---\n" * (SIZE // 5),
+    "Instruction: a\nOutput: b\n" + "## c\n###\n" * (SIZE // 9),
+    "Instruction: a\nOutput: b\n" + "```\n## c\n" * (SIZE // 9),
+    "Instruction: a\nOutput: b\n" + "\n\nlet me know if you need more tasks" * (SIZE // 36),
+    "4. Instruction: a" + " 4. Input: b" * (SIZE // 12),
     '{"instruction":"' + "\\" * SIZE,
 ]
 READ_ALL = """

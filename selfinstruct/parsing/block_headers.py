@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
-from selfinstruct.parsing.markup import fences, in_fence, indent
+from selfinstruct.parsing.markup import fences, in_fence, indent, simplified
 
 Kind = Literal["instruction", "input", "output"]
 
@@ -30,25 +30,29 @@ class Header(NamedTuple):
     loose: bool = False
 
 
-# The names of each kind, best tier first. Recipes say "Instructions:" and 指示, so those are left out.
+# The names of each kind, best tier first.
 _NAMES: Final[dict[Kind, tuple[str, ...]]] = {
     "instruction": (
-        r"(?:task[ -])?instruction|(?:任务|问题)?指令(?:内容)?",
-        r"task(?: description)?|prompt|任务(?:描述|内容|说明)?|提示词?|题目",
-        r"question|问题|提问",
+        r"(?:task[ -])?instruction|(?:任务|问题|用户)?指令(?:内容)?",
+        r"task(?: description)?|prompt|任务(?:描述|内容|说明)?|提示词?|题目|指示",
+        r"question|问题|提问|问|要求",
     ),
     "input": (
-        r"(?:task )?input|输入(?:内容|文本|数据)?",
-        r"context|上下文|材料|内容|背景|文本|输入材料",
+        r"(?:task )?input(?: text| data)?|输入(?:内容|文本|数据|材料)?",
+        r"context|text|passage|material|given|上下文|材料|内容|背景|文本|原文",
     ),
     "output": (
         r"(?:task )?output|输出(?:内容|结果|文本)?",
-        r"response|completion|回答|回复|响应|输出示例",
-        r"answer|(?:参考)?答案",
+        r"response|completion|回答|回复|回应|响应|输出示例",
+        r"answer|solution|result|expected output|(?:参考)?答案|答|(?:期望|参考)输出|结果",
     ),
 }
-_TIERS: Final[list[tuple[Kind, int]]] = [(kind, tier) for kind, names in _NAMES.items() for tier in range(len(names))]
-_WORD: Final = "|".join(f"(?P<{kind}_{tier}>{_NAMES[kind][tier]})" for kind, tier in _TIERS)
+_PLACES: Final[dict[str, tuple[Kind, int]]] = {
+    f"{kind}_{tier}": (kind, tier) for kind, names in _NAMES.items() for tier in range(len(names))
+}
+_WORD: Final = "|".join(
+    f"(?P<{group}>{_NAMES[kind][tier]})".replace(" ", r"\s") for group, (kind, tier) in _PLACES.items()
+)
 _COUNT: Final = r"\d{1,4}(?:\.\d)?(?!\d)|[一二三四五六七八九十]{1,3}"
 _HEADER: Final = re.compile(
     rf"""\s{{0,12}}
@@ -57,14 +61,15 @@ _HEADER: Final = re.compile(
         (?:(?:(?:task|example|任务|示例)\s{{0,2}})?(?:第|no\.\s?)?[\#＃]?[（(\[]?(?P<before>{_COUNT})[题条]?[*_`]{{0,3}}
            \s{{0,2}}[.．、)）\]:：。–—-]{{0,2}}[*_`]{{0,3}}\s{{0,4}})?
         (?P<inner>[*_`]{{0,3}}[【\[]?)
-        (?:{_WORD})(?P<plural>(?<=instruction)s)?
+        (?:{_WORD})(?P<many>(?:(?<=instruction)|(?<=input)|(?<=output))s|(?<=指示))?
         (?(before)|(?:\s{{0,2}}(?:\#|no\.\s?)?[（(]?(?P<after>{_COUNT})[)）]?)?)
         (?P<close>[】\]]?[*_`]{{0,3}}[】\]]?)
-        (?:\s{{0,4}}[:：﹕∶][*_`]{{0,3}}(?P<colon>[^\S\n]*)|(?<=[】\]])(?P<boxed>\s{{0,4}})|\s{{0,4}}\Z|(?P<loose>\s{{1,4}}(?:[–—-]\s)?(?=\S)))
+        (?:\s{{0,4}}(?P<colon>[:：﹕∶])|(?<=[】\]])(?P<boxed>\s{{0,4}})|\s{{0,4}}\Z|(?P<loose>\s{{1,4}}(?:[–—-]\s)?(?=\S)))
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 _LONGEST_HEADER: Final = 80  # characters; the pattern never needs more, a line may have a million
+_LETTER: Final = re.compile(r"[^\W\d_]")
 _HASHES: Final = re.compile(r"\s{0,4}(?:[#＃]\s?){2,8}\s*")
 _DRAWN: Final = re.compile(r"(?:[-*=—－~～]\s?){3,}")  # not "____", a blank to fill in
 _DIGITS: Final = {digit: value for value, digit in enumerate("零一二三四五六七八九")}
@@ -73,8 +78,10 @@ _BEHIND_HASHES: Final = re.compile(
     r"(?<=[^\n#])[^\S\n]{0,4}(\#{3})[^\S\n]{0,4}(?=[*_]{0,3}\d{1,4}\s{0,2}[.．、)）]\s{0,4}[*_]{0,3}(?:instruction|指令))",
     re.IGNORECASE,
 )
-_SAME_NUMBER: Final = re.compile(
-    r"[^\S\n]{1,4}(?=(?P<number>\d{1,4})\s{0,2}[.．、]\s{0,4}(?:input|output|输入|输出)\s{0,2}[:：])", re.IGNORECASE
+_IN_LINE: Final = re.compile(
+    r"(?<=[\s.!?。！？；…\"”'’」』)）])[*_]{0,3}(?P<number>\d{1,4})\s{0,2}[.．、)）]\s{0,4}[*_]{0,3}"
+    r"(?:(?P<told>instruction|指令)|input|[输輸]入|(?P<said>output|[输輸]出))[*_]{0,3}\s{0,2}[:：]",
+    re.IGNORECASE,
 )
 
 
@@ -90,25 +97,30 @@ def is_parting(line: str) -> bool:
 
 def header_of(line: str, position: int = 0) -> Header | None:
     """The header a line begins with, if it may be one."""
-    found = _HEADER.match(line[:_LONGEST_HEADER])
+    start = simplified(line[:_LONGEST_HEADER])
+    found = _HEADER.match(start) if _LETTER.search(start) else None
     if not found:
         return None
     count = found["before"] or found["after"]
-    if found["plural"] and not found["before"]:
-        return None  # "Instructions:" is part of a recipe
-    if found["colon"] is None and found["boxed"] is None and found["loose"] is None and len(line) > _LONGEST_HEADER:
-        return None
+    if found["many"] is not None and not found["before"]:
+        return None  # "Instructions:" and 指示 are parts of a recipe
     loose = found["loose"] is not None
-    kind, tier = next(place for place in _TIERS if found[f"{place[0]}_{place[1]}"] is not None)
+    kind, tier = next(place for group, place in _PLACES.items() if found[group] is not None)
     if loose and (tier or not found["before"]):
         return None  # "Input is …": the start of a sentence
     heading = (found["lead"] or "").startswith("#")
     strength = 2 if count else 1 if heading or found["open"] or found["inner"] else 0
-    rest = line[found.end() :].strip() if loose else line[found.end() :].lstrip(" \t")
-    shape = _shape(found)
-    return Header(
-        position, kind, tier, strength, _value(count), rest, indent(line[: found.start("open")]), shape, loose
-    )
+    rest = line[found.end() :].strip() if loose else _undressed(line[found.end() :], found)
+    margin = indent(line[: found.start("open")])
+    return Header(position, kind, tier, strength, _value(count), rest, margin, _shape(found), loose)
+
+
+def _undressed(rest: str, found: re.Match[str]) -> str:
+    """What follows a header on its line, without the marks that end its own bold or italic behind the colon."""
+    before = found.string[found.end("open") : found.start("inner")]  # with marks in it for "**4.** Input:"
+    opened = (found["inner"] or ("" if set("*_`") & set(before) else found["open"])).strip("【[")
+    rest = rest.lstrip(" \t")
+    return rest if found["close"] else rest.removeprefix(opened[::-1]).lstrip(" \t")
 
 
 def _shape(found: re.Match[str]) -> tuple[str, ...]:
@@ -127,22 +139,28 @@ def _value(count: str | None) -> int | None:
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines, with headers that stand in the middle of one set apart ("4. Input: <noinput> 4. Output: yes")."""
-    lines: list[str] = []
-    for line in _BEHIND_HASHES.sub(r"\n\1\n", text).split("\n"):
-        lines += _apart(line)
-    return lines
+    """The lines, with headers that stand in the middle of one set apart ("4. Input: <noinput> 4. Output: yes").
 
-
-def _apart(line: str) -> Iterator[str]:
-    header = header_of(line)
-    start = 0
-    if header and header.number is not None and header.kind != "output":
-        for found in _SAME_NUMBER.finditer(line, len(line) - len(header.rest)):
-            if int(found["number"]) == header.number:
-                yield line[start : found.start()]
-                start = found.end()
-    yield line[start:]
+    That is a numbered instruction anywhere, and a field of the task that has begun and has no output yet; before the
+    first header the task may be any: the prompt may have begun it.
+    """
+    lines = _BEHIND_HASHES.sub(r"\n\1\n", text).split("\n")
+    if not _IN_LINE.search(text):
+        return lines
+    pieces: list[str] = []
+    number: int | None = None
+    answered = False
+    for line in lines:
+        header = header_of(line)
+        if header and not header.tier and header.number is not None:
+            number, answered = header.number, header.kind == "output"
+        start = 0
+        for found in _IN_LINE.finditer(line, len(line) - len(header.rest) if header else 0):
+            if found["told"] or (not answered and number in (None, int(found["number"]))):
+                pieces.append(line[start : found.start()].rstrip())
+                start, number, answered = found.start(), int(found["number"]), found["said"] is not None
+        pieces.append(line[start:])
+    return pieces
 
 
 def find_headers(lines: Sequence[str]) -> list[Header]:

@@ -14,7 +14,7 @@ _NUMBERED: Final = re.compile(
     r"\s{0,8}(?:#{1,6}\s{0,4})?[*_]{0,2}(?:(?:task|任务)\s?)?[#（(]?(\d{1,4})\s?[.．、)）:：][*_]{0,2}(?!\d)\s{0,4}",
     re.I,
 )
-_NO_INPUT_TAG: Final = re.compile(r"\s*<\s?(?:no\s?input|无输入)\s?>\s*", re.IGNORECASE)
+_NO_INPUT_TAG: Final = re.compile(r"\s*<\s?(?:no\s?input|[无無][输輸]入)\s?>\s*", re.IGNORECASE)
 
 
 class Block(NamedTuple):
@@ -69,6 +69,7 @@ def _edges(lines: Sequence[str], headers: Sequence[Header], style: Style) -> lis
     number = _numbered(next((line for line in lines if line.strip()), ""))
     seen = 0
     open_output = False
+    dress: set[tuple[str, ...]] = set()
     usual = level = style.strengths["output"]
     for at, header in enumerate(headers):
         if header.kind == "instruction":
@@ -77,14 +78,15 @@ def _edges(lines: Sequence[str], headers: Sequence[Header], style: Style) -> lis
                 number, open_output = header.number if header.number is not None else number, False
                 level = min(usual, header.strength)  # a plainer task has plainer fields
         else:
-            behind = open_output and style.fits(header)
+            behind = open_output and style.fits(header) and header.shape in dress
             told = _told(lines, range(seen, header.line), number, signs) if behind else None
             if told is not None or (behind and _goes_on(headers, at, number)):
                 edges.append(Edge(header.line if told is None else told, None))
                 number, open_output = header.number if told is None else _numbered(lines[told]), False
             number = header.number if number is None else number
-            answers = header.kind == "output" and style.named(header) and header.strength >= level
-            open_output = open_output or answers
+            if not open_output:
+                dress.add(header.shape)
+                open_output = header.kind == "output" and style.named(header) and header.strength >= level
         seen = header.line + 1
     return _with_hashed(lines, headers, edges, style)
 
@@ -221,6 +223,9 @@ def _fields(lines: Sequence[str], block: Block, headers: Sequence[Header], style
     tagged = next((header for header in inputs if _says_no_input(lines, header) and style.named(header)), None)
     if tagged:
         outputs = [header for header in outputs if header.line > tagged.line] or outputs
+    elif number is None:
+        closes = _closing_output(headers, style)
+        outputs = [header for header in outputs if header.line >= closes]
     output = _best(outputs, number, style)
     inputs = [header for header in inputs if output is None or header.line < output.line]
     given = tagged if tagged in inputs else _best(inputs, number, style)
@@ -230,11 +235,26 @@ def _fields(lines: Sequence[str], block: Block, headers: Sequence[Header], style
     return block._replace(input=given, output=output, merged=merged)
 
 
+def _closing_output(headers: Sequence[Header], style: Style) -> int:
+    """The line of the output that answers the first input: behind as many outputs as inputs, as brackets close.
+
+    "Input: … Input: 1 Output: 2 Output: …" has a sample in its input; without such an output, any line will do.
+    """
+    depth = 0
+    for header in headers:
+        if style.fits(header) and header.kind != "instruction":
+            depth += 1 if header.kind == "input" else -1
+            if depth <= 0:
+                return header.line
+    return 0
+
+
 def _doubtful(header: Header, number: int | None, style: Style) -> bool:
     """Whether a header in an output is of the answer's own style: the task's number again, or another instruction."""
     if header.tier or header.loose or not style.fits(header):
         return False
-    return header.kind == "instruction" or (number is not None and header.number == number)
+    again = number is not None and header.number == number and header.shape == style.shapes[header.kind]
+    return header.kind == "instruction" or again
 
 
 def _best(headers: Sequence[Header], number: int | None, style: Style) -> Header | None:

@@ -35,18 +35,18 @@ class Style(NamedTuple):
 def style_of(headers: Sequence[Header]) -> Style:
     """The names that most plainly come in turn, and how strongly most of them are marked.
 
-    Better names win unless worse ones begin earlier and come in turn more often: they are then the frame in which the
-    better ones are text.
+    Better names win unless worse ones come in turn more often and begin earlier, or answer the same instructions: they
+    are then the frame in which the better ones are text.
     """
     best = (len(headers), 0)
     tiers: dict[Kind, int] = {"instruction": 0, "input": 0, "output": 0}
     pairs = sorted(((told, said) for told in range(3) for said in range(3)), key=sum)
     for told, said in pairs:
         first, turns = _turns(headers, told, said)
-        if turns and (not best[1] or (first < best[0] and turns > best[1])):
+        frames = first < best[0] or told == tiers["instruction"]
+        if turns and (not best[1] or (frames and turns > best[1])):
             best, tiers = (first, turns), {"instruction": told, "input": 0, "output": said}
-    given = [header.tier for header in headers if header.kind == "input"]
-    tiers["input"] = min(given, default=0)
+    tiers["input"] = max(range(3), key=lambda tier: _between(headers, tiers, tier))
     strengths: dict[Kind, int] = {"instruction": 0, "input": 0, "output": 0}
     strengths["instruction"] = _strength_of(answered(headers, tiers))
     for kind in ("input", "output"):
@@ -56,13 +56,16 @@ def style_of(headers: Sequence[Header]) -> Style:
 
 
 def _turns(headers: Sequence[Header], told: int, said: int) -> tuple[int, int]:
-    """Where names of these tiers first come, and how often an output follows an instruction (or opens the answer)."""
-    first, turns, begun = len(headers), 0, True
+    """Where names of these tiers first come, and how often an output follows an instruction (or opens the answer).
+
+    An output that has its instruction's number counts twice: "# Output: 3" may end the code below "4. Answer:".
+    """
+    first, turns, begun, number = len(headers), 0, True, None
     for position, header in enumerate(headers):
         if header.kind == "instruction" and header.tier == told:
-            begun = True
+            begun, number = True, header.number
         elif header.kind == "output" and header.tier == said:
-            turns += begun
+            turns += begun + (begun and number is not None and header.number == number)
             begun = False
         else:
             continue
@@ -70,13 +73,30 @@ def _turns(headers: Sequence[Header], told: int, said: int) -> tuple[int, int]:
     return first, turns
 
 
+def _between(headers: Sequence[Header], tiers: dict[Kind, int], given: int) -> tuple[int, int]:
+    """How often an input of this tier stands between an instruction and an output, and how often anywhere."""
+    turns, place = 0, 0
+    for header in headers:
+        if header.kind == "input":
+            place = 2 if place == 1 and header.tier == given else place
+        elif header.tier == tiers[header.kind]:
+            turns += header.kind == "output" and place == 2
+            place = header.kind == "instruction"
+    return turns, sum(header.kind == "input" and header.tier == given for header in headers)
+
+
 def answered(headers: Sequence[Header], tiers: dict[Kind, int]) -> list[Header]:
-    """The instructions of a tier that an output follows before the next one."""
+    """The instructions of a tier that an output follows before the next one.
+
+    A plain one right below another's header is the first word of its text ("4. 任务：", "题目：…"), but not below a
+    title ("Task 4", "Task: …").
+    """
     found = []
     last: Header | None = None
     for header in headers:
         if header.tier == tiers[header.kind] and header.kind == "instruction":
-            last = header
+            begun = last is not None and not last.rest and "before" in last.shape and header.line == last.line + 1
+            last = last if begun and not header.strength else header
         elif header.kind == "output" and header.tier == tiers["output"] and last:
             found.append(last)
             last = None

@@ -1,4 +1,5 @@
-"""JSON as models write it: in prose and fences, with line breaks in strings, commas too many, and cut off anywhere.
+"""JSON as models write it: in prose and fences, cut off anywhere, with line breaks in strings, commas too many, and
+quotes of other kinds (a Python dictionary's, Chinese ones).
 
 Read without recursion and in one pass: ten thousand opening brackets are no harder than ten.
 """
@@ -38,12 +39,17 @@ class _Open:
     wants: Literal["key", "colon", "value", "comma"] = "value"
 
 
-_OPENING: Final = re.compile(r"\{\s*+(?:[\"}]|\Z)|\[\s*+(?:[\[\]{]|\Z)")
-_TOKEN: Final = re.compile(
-    r'(?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+(?P<quote>"|\\?\Z))|(?P<mark>[{}\[\],:])|(?P<literal>[-+\w.]++)', re.DOTALL
-)
+_OPENING: Final = re.compile(r"\{\s*+(?:[\"'“}]|\Z)|\[\s*+(?:[\[\]{]|\Z)")
+_TOKENS: Final = {  # by the mark that opens a string
+    opening: re.compile(
+        rf"(?P<string>{opening}[^{closing}\\]*+(?:\\.[^{closing}\\]*+)*+(?P<quote>{closing}|\\?\Z))"
+        r"|(?P<mark>[{}\[\],:，：])|(?P<literal>[-+\w.]++)",
+        re.DOTALL,
+    )
+    for opening, closing in ('""', "''", "“”")
+}
 _SPACE: Final = re.compile(r"\s*+")
-_ESCAPE: Final = re.compile(r'\\(?:(?P<known>u[0-9a-fA-F]{4}|["\\/bfnrt])|u?)')
+_ESCAPE: Final = re.compile(r"""\\(?:(?P<known>u[0-9a-fA-F]{4}|["\\/bfnrt])|(?P<single>')|u?)|(?P<double>")""")
 _CUT_ESCAPE: Final = re.compile(r"(?<!\\)(?P<whole>(?:\\\\)*+)\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _LITERAL: Final = re.compile(r"true|false|null|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?|-?Infinity|NaN|None|True|False")
 _PYTHON: Final = {"None": "null", "True": "true", "False": "false"}
@@ -68,7 +74,7 @@ def _read(text: str, start: int) -> tuple[Node, int]:
     position = start + 1
     while stack:
         position = _skipped(text, position)
-        token = _TOKEN.match(text, position)
+        token = _TOKENS.get(text[position : position + 1], _TOKENS['"']).match(text, position)
         if not token or not _take(token, stack):
             flaw: Flaw = "truncated" if position == len(text) or (token and _ends(token)) else "not_json"
             end = len(text) if flaw == "truncated" else position
@@ -90,6 +96,11 @@ def _ends(token: re.Match[str]) -> bool:
     return token.end() == len(token.string) and (token["literal"] is not None or token["quote"] in ("", "\\"))
 
 
+def _closed(token: re.Match[str]) -> bool:
+    """Whether the token is a whole string."""
+    return token["quote"] not in (None, "", "\\")
+
+
 def _begun(mark: str, start: int) -> Node:
     return Node("object" if mark == "{" else "array", start=start)
 
@@ -101,7 +112,7 @@ def _opened(node: Node) -> _Open:
 def _take(token: re.Match[str], stack: list[_Open]) -> bool:
     """Puts a token where it belongs; False where it belongs nowhere, or is cut (what it says is kept then)."""
     top = stack[-1]
-    mark = token["mark"]
+    mark = {"，": ",", "：": ":"}.get(token["mark"], token["mark"])
     if mark in ("}", "]"):
         return _close(token, stack)
     if mark == ",":
@@ -116,7 +127,7 @@ def _take(token: re.Match[str], stack: list[_Open]) -> bool:
         top.wants = "value"  # a comma forgotten between two objects
     if mark:
         return _open(token, stack)
-    if top.wants == "key" and token["string"] and token["quote"] == '"':
+    if top.wants == "key" and _closed(token):
         top.key, top.wants = _unescaped(token["string"][1:-1]), "colon"
         return True
     return top.wants == "value" and _plain(token, top)
@@ -150,16 +161,18 @@ def _plain(token: re.Match[str], top: _Open) -> bool:
             return False
         node = Node("literal", _PYTHON.get(token["literal"], token["literal"]))
     else:
-        whole = token["quote"] == '"'
+        whole = _closed(token)
         said = _unescaped(token["string"][1:-1] if whole else _CUT_ESCAPE.sub(r"\g<whole>", token["string"][1:]))
         node = Node("string", said if whole else said.rstrip("\ufffd"))  # half of an emoji, cut
     top.node.members.append((top.key or "", node))
     top.wants = "comma"
-    return token["string"] is None or token["quote"] == '"'
+    return token["string"] is None or _closed(token)
 
 
 def _unescaped(inner: str) -> str:
     """What a string says; a backslash that escapes nothing known ("\\d") stands for itself."""
-    known = _ESCAPE.sub(lambda found: found[0] if found["known"] else "\\" + found[0], inner)
+    known = _ESCAPE.sub(
+        lambda found: found[0] if found["known"] else "'" if found["single"] else "\\" + found[0], inner
+    )
     said = json.loads(f'"{known}"', strict=False)
     return _SURROGATE.sub("\ufffd", said) if _SURROGATE.search(said) else str(said)

@@ -6,13 +6,22 @@ import re
 from collections.abc import Sequence
 
 _INVISIBLE = re.compile("[\ufeff\u200b\u200e\u200f]")
-_OPENS = re.compile(r"`{3,}[^`]*|.*\s`{3,}[\w+#.-]*")
+_OPENS = re.compile(r"`{3,}[^`]*|.*[\s:：]`{3,}[\w+#.-]*")
 _RULE = re.compile(r"(?:[-*_=]\s?){3,}")
+# The traditional characters in names of fields ("輸入", "問題") and in words for "no input" ("無需", "沒有").
+_SIMPLIFIED = str.maketrans(
+    "輸問題務內覆應類別種詞說無沒該適暫額數據為結響", "输问题务内复应类别种词说无没该适暂额数据为结响"
+)
 
 
 def clean(text: str) -> str:
     """The text with plain line ends and without characters nobody sees (byte order mark, zero-width space)."""
     return _INVISIBLE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def simplified(text: str) -> str:
+    """The text with simplified characters in the words that head fields, one for one."""
+    return text.translate(_SIMPLIFIED)
 
 
 def indent(line: str) -> int:

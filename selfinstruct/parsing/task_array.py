@@ -9,22 +9,23 @@ from typing import Final
 
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.json_nodes import Node, json_values
-from selfinstruct.parsing.markup import clean
+from selfinstruct.parsing.markup import clean, simplified
 from selfinstruct.parsing.whole_task import WholeTask, whole_task
 
 _INSTRUCTION: Final = frozenset("instruction task prompt question 指令 任务 任务指令 问题 题目 提示".split())
-_INPUT: Final = frozenset("input context 输入 上下文 材料 输入内容".split())
-_OUTPUT: Final = frozenset("output response answer completion 输出 回答 答案 回复 响应 输出内容".split())
+_INPUT: Final = frozenset("input context 输入 上下文 材料 内容 原文 输入内容".split())
+_OUTPUT: Final = frozenset("output response answer completion 输出 回答 答案 回复 回应 响应 输出内容".split())
 _COUNTED: Final = re.compile(r"\d{1,4}\s?[.、)）:：]\s?|[\s_]*\d{1,4}\Z")
 
 
 def task_array(text: str, *, truncated: bool) -> list[WholeTask]:
     """The tasks of an answer in order; at least one.
 
-    The tasks may stand in an array, in an object under any key, alone, or one a line; prose and fences around them do
-    not matter. An object that breaks off is flawed ``truncated`` and holds only what is there; the JSON itself shows
-    that, whatever the server says. An object broken in its middle is flawed ``not_json`` (``truncated`` where the token
-    limit ended the answer and nothing follows it), one that names its instruction twice ``merged_tasks``.
+    The tasks may stand in an array, in an object under any key, alone, one a line, or in a string that holds such JSON;
+    prose and fences around them do not matter. An object that breaks off is flawed ``truncated`` and holds only what is
+    there; the JSON itself shows that, whatever the server says. An object broken in its middle is flawed ``not_json``
+    (``truncated`` where the token limit ended the answer and nothing follows it), one that names its instruction twice
+    ``merged_tasks``.
 
     Raises ParseError ``not_json`` when the answer holds no object or array, ``no_tasks`` when none of them is a task.
     """
@@ -32,7 +33,7 @@ def task_array(text: str, *, truncated: bool) -> list[WholeTask]:
     values = json_values(text)
     if not values:
         raise ParseError("not_json", "no object or array found" if text.strip() else "the answer is empty")
-    tasks = [task for value in values for node in _task_nodes(value) if (task := _task(node, text))]
+    tasks = [task for value in values for node, source in _task_nodes(value, text) if (task := _task(node, source))]
     if not tasks:
         raise ParseError("no_tasks", "the JSON holds no task")
     if truncated and tasks[-1].flaw == "not_json":
@@ -40,15 +41,17 @@ def task_array(text: str, *, truncated: bool) -> list[WholeTask]:
     return tasks
 
 
-def _task_nodes(root: Node) -> Iterator[Node]:
-    """The objects that are tasks, in order, however deep."""
-    waiting = [root]
+def _task_nodes(root: Node, source: str) -> Iterator[tuple[Node, str]]:
+    """The objects that are tasks, in order, however deep, or in a string; and the text that each was read from."""
+    waiting = [(root, source)]
     while waiting:
-        node = waiting.pop()
+        node, source = waiting.pop()
         if _is_task(node):
-            yield node
+            yield node, source
+        elif node.kind == "string" and node.says.lstrip().startswith(("[", "{")):
+            waiting += [(value, node.says) for value in reversed(json_values(node.says))]
         else:
-            waiting += [child for _, child in reversed(node.members)]
+            waiting += [(child, source) for _, child in reversed(node.members)]
 
 
 def _is_task(node: Node) -> bool:
@@ -66,7 +69,7 @@ def _says_plainly(node: Node) -> bool:
 
 
 def _name(key: str) -> str:
-    return _COUNTED.sub("", key.strip().casefold())
+    return _COUNTED.sub("", simplified(key.strip().casefold()))
 
 
 def _task(node: Node, source: str) -> WholeTask | None:

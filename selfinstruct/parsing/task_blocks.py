@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import pairwise, zip_longest
 from typing import Final
 
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.block_headers import Header, find_headers, header_of, is_hashes, is_parting, split_lines
 from selfinstruct.parsing.block_layout import Block, layout, without_header
-from selfinstruct.parsing.block_tails import is_title, lone_number, without_closing, without_parting
+from selfinstruct.parsing.block_tails import Parting, lone_number, parting_of, without_closing, without_parting
 from selfinstruct.parsing.chatter import is_apology, is_greeting, is_opening
 from selfinstruct.parsing.markup import bare, clean, indent, unwrap
 from selfinstruct.parsing.whole_task import WholeTask, whole_task
 
 _NAME_BEGUN: Final = re.compile(
-    r"(?:\#{1,6}\s?)?[*_]{0,3}(?P<number>\d{1,4})\s?[.、．)）]?\s?[*_]{0,3}(?P<name>[^\W\d]{0,12})", re.X
+    r"(?:\#{1,6}\s?|[-+•]\s?)?[*_【]{0,3}(?:(?P<number>\d{1,4})\s?(?P<mark>[.、．)）])?\s?[*_]{0,3})?(?P<name>[^\W\d]{0,12})",
+    re.X,
 )
 _BULLETS: Final = ("-", "*", "+", "•")
 _FENCE: Final = re.compile(r"\s*`{3,}\w{0,12}\s*")
@@ -29,10 +29,11 @@ def task_blocks(text: str, *, truncated: bool, continues: bool) -> list[WholeTas
     visibly gone on to the next. ``continues`` says that the prompt ended in an open instruction, so the answer begins
     inside one; in a chat answer, too, text before the first input or output is an instruction unless it is chatter.
 
-    Instructions are on one line unless they hold code or a list; inputs and outputs keep their lines.
+    Every field keeps its lines and its spaces, without white space around it.
     Raises ParseError ``no_tasks`` when the answer holds none.
     """
-    lines = split_lines(unwrap(clean(text).strip("\n")).rstrip())
+    shown = clean(text)
+    lines = split_lines(unwrap(shown.strip("\n")).rstrip())
     headers = find_headers(lines)
     strict = [header for header in headers if not header.loose]
     if {"instruction", "output"} <= {header.kind for header in strict} or not any(
@@ -40,7 +41,7 @@ def task_blocks(text: str, *, truncated: bool, continues: bool) -> list[WholeTas
     ):
         headers = strict
     blocks = layout(lines, headers)
-    tasks, finished = _tasks(lines, blocks, continues)
+    tasks, finished = _tasks(lines, blocks, continues, in_line=not shown.rstrip(" \t").endswith("\n"))
     if truncated and not finished and tasks:
         tasks[-1] = WholeTask(tasks[-1].instruction, tasks[-1].input, tasks[-1].output, "truncated")
     if not tasks:
@@ -48,49 +49,41 @@ def task_blocks(text: str, *, truncated: bool, continues: bool) -> list[WholeTas
     return tasks
 
 
-def _tasks(lines: Sequence[str], blocks: Sequence[Block], continues: bool) -> tuple[list[WholeTask], bool]:
-    """The tasks of the blocks, and whether the answer had gone on behind the last one."""
-    starts = [block.start for block in blocks if block.instruction]
-    titled = sum(is_title(_above(lines, start)) for start in starts) * 2 > len(starts)
-    numbers = _numbers(lines, blocks)
+def _tasks(
+    lines: Sequence[str], blocks: Sequence[Block], continues: bool, *, in_line: bool
+) -> tuple[list[WholeTask], bool]:
+    """The tasks of the blocks, and whether the answer had gone on behind the last one; it ends ``in_line`` or below."""
+    usual = parting_of([_above(lines, block.start) if block.instruction else "" for block in blocks])
+    if any(_number(block) is not None for block in blocks):
+        usual = usual._replace(numbered=False)
     tasks: list[WholeTask] = []
     finished = False
     for position, block in enumerate(blocks):
-        finished = False
-        last = position == len(blocks) - 1
         parts = _parts(lines, block)
         if not block.instruction:
             parts[0] = _told(parts[0], block, continues and not position)
-        number = numbers[position]
+        last = position == len(blocks) - 1
+        number, alone = _number(block), lone_number(_above(lines, block.start))
+        begun = False
         if last:
-            parts[-1], finished = _ended(parts[-1], number, header_alone=len(parts) == 1)
-        parts[-1] = without_parting(
-            parts[-1], titled=titled and not last, number=None if number is None else number + 1
-        )
+            parts[-1], begun = _begun(
+                parts[-1], alone if number is None else number, usual, header_alone=len(parts) == 1
+            )
+        said = parts[-1]
+        parts[-1] = without_parting(said, usual, alone + 1 if alone and number is None else None, last=last)
+        beyond = said[len(parts[-1]) : -1 if in_line and last else None]
+        closed = False
         if last and len(parts) > 1:
             parts[-1], closed = without_closing(parts[-1])
-            finished = finished or closed
-            parts[-1] = without_parting(parts[-1])
-        if task := _task(block, parts):
-            tasks.append(task)
-        else:
-            finished = True
+            parts[-1] = without_parting(parts[-1], last=True)
+        task = _task(block, parts)
+        finished = begun or closed or task is None or any(map(usual.parts, beyond))
+        tasks += [task] if task else []
     return tasks, finished
 
 
 def _above(lines: Sequence[str], line: int) -> str:
     return next((lines[at] for at in range(line - 1, -1, -1) if lines[at].strip()), "")
-
-
-def _numbers(lines: Sequence[str], blocks: Sequence[Block]) -> list[int | None]:
-    """The numbers of the blocks: on their headers, or alone on the line above each of them, counting on."""
-    numbers = [_number(block) for block in blocks]
-    alone = [lone_number(_above(lines, block.start)) if block.instruction else None for block in blocks]
-    counted = [number for number in alone if number is not None]
-    runs_on = all(later == number + 1 for number, later in pairwise(counted))
-    if any(number is not None for number in numbers) or not runs_on or len(counted) * 2 < len(blocks):
-        return numbers
-    return [above if above is not None else (below or 1) - 1 for above, below in zip_longest(alone, alone[1:])]
 
 
 def _number(block: Block) -> int | None:
@@ -113,7 +106,8 @@ def _below(lines: Sequence[str], header: Header, end: int) -> list[str]:
     body = lines[header.line + 1 : end]
     margin = min((indent(line) for line in body if line.strip()), default=0)
     if header.rest:
-        margin = header.indent if header.indent <= margin else 0  # code may go on below its first line
+        beyond = margin - header.indent  # of code that goes on below its first line; odd where code begins at the left
+        margin = header.indent if beyond >= 0 and not beyond % 2 else 0
     elif not header.indent and header.shape[0] not in _BULLETS:
         margin = 0
     if margin > 1:
@@ -144,7 +138,7 @@ def _leads(line: str) -> bool:
     return header_of(line) is None and (is_greeting(line) or is_apology(line) or is_opening(line))
 
 
-def _ended(lines: list[str], number: int | None, *, header_alone: bool) -> tuple[list[str], bool]:
+def _begun(lines: list[str], number: int | None, usual: Parting, *, header_alone: bool) -> tuple[list[str], bool]:
     """The last field's lines without a header that the answer only began ("###", "5. Instr"), and whether it did."""
     if header_alone and not any(map(str.strip, lines)):
         return lines, True
@@ -152,12 +146,13 @@ def _ended(lines: list[str], number: int | None, *, header_alone: bool) -> tuple
     begun = _NAME_BEGUN.fullmatch(lines[end].strip()) if end > 0 else None
     if not begun or not any(map(str.strip, lines[:end])):
         return lines, False
-    above = _above(lines, end)
-    name = begun["name"].lower()
+    above, name = _above(lines, end), begun["name"].lower()
     named = name != "" and ("instruction".startswith(name) or "指令".startswith(name))
-    runs_on = number is not None and int(begun["number"]) == number + 1
-    listed = any(lone_number(line.strip()[:3].rstrip()) == int(begun["number"]) - 1 for line in lines[:end])
-    begins = (is_hashes(above) and (not name or named)) or (runs_on and (named or (not name and not listed)))
+    runs_on = number is not None and begun["number"] is not None and int(begun["number"]) == number + 1
+    listed = runs_on and any(lone_number(line.strip()[:3].rstrip()) == number for line in lines[:end])
+    counted = begun["mark"] is not None and not name and not listed
+    parted = is_hashes(above) or usual.parts(above)
+    begins = (parted and (not name or named)) or (runs_on and (named or counted))
     return (lines[:end], True) if begins else (lines, False)
 
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from selfinstruct.parsing.markup import fences, trim
+from selfinstruct.parsing.markup import simplified, trim
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ _NO_INPUT: Final = re.compile(
     re.IGNORECASE,
 )
 _DRESS: Final = " \t\n*_`~\"'“”‘’<>＜＞《》〈〉()（）[]【】「」{}"
+_QUOTES: Final = " \t\n\"'“”‘’`"  # an input of nothing but these is an empty text in quotes
 _LONGEST_NO_INPUT: Final = 60  # characters, marks included
-_LIST_LINE: Final = re.compile(r"\s*(?:[-*+•]\s|[(（]?\d{1,3}[.)、．）]|[(（]?[A-Ha-h][.)、．）]|[①-⑳])")
 
 
 def whole_task(instruction: str, input_text: str, output: str, flaw: str | None = None) -> WholeTask:
-    """The task with clean fields; without another flaw, an empty instruction or output is one."""
-    told, given, answer = one_line(instruction), given_input(input_text), outer_trimmed(output)
-    if flaw is None and not told:
+    """The task with clean fields; without another flaw, an instruction without a word is one, and no output."""
+    told, given, answer = as_written(instruction), given_input(input_text), outer_trimmed(output)
+    if flaw is None and not any(map(str.isalnum, told)):  # also "...", a place that the model left for one
         flaw = "no_instruction"
     if flaw is None and not answer:
         flaw = "no_output"
@@ -53,13 +53,13 @@ def whole_task(instruction: str, input_text: str, output: str, flaw: str | None 
 
 def is_no_input(text: str) -> bool:
     """True when the whole text only says that there is no input (``<noinput>``, ``N/A``, 无输入) or says nothing."""
-    text = text.strip()
+    text = simplified(text.strip())
     if len(text) > _LONGEST_NO_INPUT:
         return False
     plain = text.replace("&lt;", "<").replace("&gt;", ">").strip(_DRESS).rstrip(".。!！;；").strip(_DRESS)
     words = " ".join(re.split(r"[\s_]+", plain)) if any(map(str.isalnum, plain)) else plain
     words = re.sub(r"(?i)\bno-input", "no input", words)
-    return not text or _NO_INPUT.fullmatch(words) is not None
+    return not text.strip(_QUOTES) or _NO_INPUT.fullmatch(words) is not None
 
 
 def given_input(text: str) -> str:
@@ -67,13 +67,9 @@ def given_input(text: str) -> str:
     return "" if is_no_input(text) else outer_trimmed(text)
 
 
-def one_line(text: str) -> str:
-    """The instruction on one line; with a code fence or a list in it, on its own lines."""
-    text = text.strip()
-    lines = text.split("\n")
-    if fences(lines) or any(map(_LIST_LINE.match, lines[1:])):
-        return "\n".join(map(str.rstrip, lines))
-    return " ".join(text.split())
+def as_written(text: str) -> str:
+    """The instruction with its lines and spaces as they are, without white space around it and at the ends of lines."""
+    return "\n".join(map(str.rstrip, text.strip().split("\n")))
 
 
 def outer_trimmed(text: str) -> str:
