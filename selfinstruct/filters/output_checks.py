@@ -43,6 +43,7 @@ _IN_BRACKETS = re.compile(
 )
 _BRACKETS = re.compile(r"[\[<({【《（].*[\])}>】》）][.:。：]?")
 _LEFT_OUT = re.compile(r"[（(【\[][^（()）【\]]{0,6}此[处處]省略[^（()）【\]]{0,12}[）)】\]]")
+_TAGGED_NONE = re.compile(r"[<＜]\s?(?:no\s?output\b|[无無][输輸]出)", re.IGNORECASE)  # and then why
 _LONGEST_PLACEHOLDER = 60
 
 GRAM = 4
@@ -151,6 +152,8 @@ def _no_answer(record: TaskInstance) -> Drop | None:
         return Drop("echo", "of the input")
     if len(output) > max(_LONGEST_PLACEHOLDER, 2 * len(record.instruction)):
         return None
+    if _TAGGED_NONE.match(output):
+        return Drop("not_available", output)
     folded = _folded(output)
     if _PLACEHOLDER.fullmatch(folded) or (_BRACKETS.fullmatch(output) and _IN_BRACKETS.fullmatch(folded)):
         return Drop("not_available", output)

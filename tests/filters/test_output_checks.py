@@ -103,6 +103,7 @@ def test_tabs_line_ends_and_any_script_are_text(output: str) -> None:
             "请在此处填写答案",
             "在此处输入您的回答",
         ),
+        *("<nooutput> - no images here", "<No Output: a chart is asked for.>", "<无输出>（需要画图）"),
         *("[在此处插入内容]", "（待补充）", "【待填写】", "[您的答案]", "暂无数据", "没有内容", "請在此處填寫答案"),
     ],
 )
