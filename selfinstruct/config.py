@@ -83,9 +83,10 @@ def settings(overrides: Mapping[str, Any]) -> Settings:
 def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -> Recipe:
     """The recipe: defaults, then the file or shipped name, then ``--set key=value``, then flags (those not None).
 
-    Flags have dotted keys; ``first.`` stands for the table of the method's first stage. Raises `ConfigProblem` for an
-    unknown key, wherever it stands, with a suggestion, for a bad value in the file, and for a table that the method
-    does not read; `UsageProblem` for a bad value of ``--set`` or a flag.
+    Flags have dotted keys; ``first.`` stands for the table of the method's first stage. ``environment.base_url`` beats
+    the recipe's address, unless an endpoint is named: its key must not go to an address meant for another. Raises
+    `ConfigProblem` for an unknown key, wherever it stands, with a suggestion, for a bad value in the file, and for a
+    table that the method does not read; `UsageProblem` for a bad value of ``--set`` or a flag.
     """
     data = _read(source) if source else {}
     _check(data, source or "")
@@ -117,6 +118,9 @@ def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
     if (from_pool := given.pop("first.bootstrap", None)) is not None:
         shown = data.get(first, {}).get("machine_demos") or _MACHINE_DEMOS[first]
         given["first.machine_demos"] = shown if from_pool else 0
+    address, endpoint = given.pop("environment.base_url", None), data.get("model", {}).get("endpoint")
+    if address and not given.get("model.endpoint", endpoint):
+        given.setdefault("model.base_url", address)
     for key, value in given.items():
         _put(data, f"{first}.{key.removeprefix('first.')}" if key.startswith("first.") else key, value)
         _check(data, "--" + key.rpartition(".")[2].replace("_", "-"))

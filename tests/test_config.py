@@ -141,6 +141,25 @@ def test_flag_beats_set_beats_file_beats_default(tmp_path: Path) -> None:
     assert value(resolve(None, ["seed=1", "seed=2"], {}), "seed") == 2
 
 
+@pytest.mark.parametrize(
+    ("sets", "flags", "address"),
+    [
+        ((), {}, "http://127.0.0.1:9"),
+        (("model.base_url=http://127.0.0.1:7",), {}, "http://127.0.0.1:9"),
+        ((), {"model.base_url": "http://127.0.0.1:8"}, "http://127.0.0.1:8"),
+        (("model.endpoint=deepseek",), {}, ""),
+        ((), {"model.endpoint": "deepseek"}, ""),
+        (("model.endpoint=deepseek",), {"model.base_url": "http://127.0.0.1:8"}, "http://127.0.0.1:8"),
+    ],
+)
+def test_the_environments_address_is_not_for_an_endpoint(
+    sets: tuple[str, ...], flags: dict[str, str], address: str
+) -> None:
+    """However the endpoint is named: its key would go to an address meant for another."""
+    recipe = resolve(None, sets, {"environment.base_url": "http://127.0.0.1:9", **flags})
+    assert recipe.model.base_url == address
+
+
 def test_flag_beats_environment_beats_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """For the settings; a flag that was not given does not count."""
     assert settings({}) == Settings()
@@ -330,6 +349,9 @@ BAD_VALUES = [
     ("bootstrap.frequency_penalty=2.5", "bootstrap.frequency_penalty: Input should be less than or equal to 2"),
     ("model.api=vllm", "model.api: Input should be 'local', 'chat', 'completion', 'fake' or 'replay' (got 'vllm')"),
     ("bootstrap.rules.blacklist=[1]", "bootstrap.rules.blacklist.0: Input should be a valid string (got 1)"),
+    ("model.limits.temprature=[0, 1]", "model.limits.temprature.[key]: Input should be 'temperature', "),
+    ("model.limits.top_p=[1, 0.5]", "model.limits.top_p: no value is at least 1 and at most 0.5 (got [1, 0.5])"),
+    ("model.limits.top_p=[0, inf]", "model.limits.top_p.1: Input should be a finite number (got inf)"),
     ("bootstrap.threshold=true", "bootstrap.threshold: Input should be a valid string (got True)"),
     ("bootstrap=3", "bootstrap: Input should be a valid dictionary"),
     ("seed.x=3", "seed: Input should be a valid integer (got {'x': 3})"),

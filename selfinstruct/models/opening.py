@@ -70,8 +70,9 @@ def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
     """The key for the API of a recipe; None where there is none, and need not be one.
 
     That of a named preset is looked for in the preset's own variables alone: no company gets another's key. Where a
-    preset is known by its address only, OPENAI_API_KEY is the user's word for the key of that address. Raises
-    `AccessDenied` where a key is needed and missing.
+    preset is known by its address only, OPENAI_API_KEY serves if the preset's own variable is not set: it is the user's
+    word for the key of that address, unless there is a better one. Raises `AccessDenied` where a key is needed and
+    missing.
     """
     if recipe.endpoint:
         preset = endpoints.load(recipe.endpoint)
@@ -79,10 +80,9 @@ def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
             raise endpoints.no_key(preset)
         return key
     given = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
-    if given:
-        return ApiKey(given)
     known = preset_for(recipe)
-    return endpoints.key_of(known, os.environ) if known else None
+    own = endpoints.key_of(known, os.environ) if known else None
+    return own or (ApiKey(given) if given else None)
 
 
 def _without(fields: dict[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -114,11 +114,11 @@ def test_a_named_preset_needs_its_own_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert key_for(recipe, Settings()) == ApiKey("sk-deepseek", "DEEPSEEK_API_KEY")
 
 
-def test_the_key_of_a_known_address_is_the_users_word_then_the_presets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OPENAI_API_KEY beside --base-url means the key of that address, as everywhere."""
+def test_the_key_of_a_known_address_is_its_own_then_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OPENAI_API_KEY beside --base-url means the key of that address, as everywhere, if there is no better one."""
     recipe = named(ModelRecipe(api="chat", base_url="https://api.deepseek.com/v1"))
     assert key_for(recipe, Settings()) is None
-    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-deepseek")
-    assert key_for(recipe, Settings()) == ApiKey("sk-deepseek", "DEEPSEEK_API_KEY")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-meant")
     assert key_for(recipe, Settings()) == ApiKey("sk-meant")
+    monkeypatch.setenv("DEEPSEEK_API_KEY", "sk-deepseek")
+    assert key_for(recipe, Settings()) == ApiKey("sk-deepseek", "DEEPSEEK_API_KEY")
