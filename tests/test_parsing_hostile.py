@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SIZE = 200_000
+SIZE = 100_000
 REPEATED = [
     *(" ", "\n", "1", "*", "`", '"', "<", "a ", "。2. 写", "**a** "),
     *("1. ", "1.\n", "1. A. 2. B. ", "A:\n1. b\n", "1. Task: Task: ", "Answer:\n1. a\n", "let me know\n"),
@@ -18,6 +18,8 @@ REPEATED = [
     *("\n<", "yes or "),
     *("[1] a\n", "a) b\n", "9. <task 9> a\n", "9. <", "**<input>**\n", "# Answers\n", "1. Instruction: a\nInput: b\n"),
     *("thanks for ", "<label>\na\n<input>\nb\n\n"),
+    *("### 4. Instruction: a\nInput: b\nOutput: c\n", "[", '{"tasks": [', '{"a":', "\\"),
+    *("让GPT", "指令：", "【", "“", "$"),
 ]
 ALONE = [
     "task" + " " * SIZE,
@@ -35,7 +37,20 @@ READ_ALL = """
 import json, resource, sys
 from selfinstruct import parsing
 from selfinstruct.errors import ParseError
+from selfinstruct.filters.heuristics import Heuristics
+from selfinstruct.filters.language import LanguageMatch
+from selfinstruct.filters.output_checks import OutputChecks
+from selfinstruct.rules import Rules, shipped
+from selfinstruct.schema import Provenance, TaskInstance
 resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+rules = Rules(**shipped("belle", "zh"))
+phrases = rules.phrases
+filters = Heuristics(rules), LanguageMatch("zh"), OutputChecks(worked_examples=["a b c d e f g h"])
+checks = [item.check for item in filters]
+def record(text):
+    task = {"instruction": "写a" + text, "input": "", "output": "这是 the way of it to go " + text}
+    known = {"id": "a-0-0-0", "provenance": Provenance(), "lang": "zh", "is_classification": None}
+    return TaskInstance(**task, **known)
 for text in json.load(sys.stdin):
     for read in (
         lambda: parsing.task_list(text, truncated=True),
@@ -43,6 +58,10 @@ for text in json.load(sys.stdin):
         lambda: parsing.classification_instances(text, truncated=True, opened="label"),
         lambda: parsing.yes_no(text),
         lambda: parsing.is_refusal(text),
+        lambda: parsing.task_blocks(text, truncated=True, continues=True),
+        lambda: parsing.task_array(text, truncated=True),
+        lambda: parsing.without_phrases(text, phrases),
+        *(lambda check=check: check(record(text[:50_000])) for check in checks),
     ):
         try:
             read()
@@ -54,7 +73,7 @@ print("done")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
-    """200 kB of each piece that regular expressions like least: the readers together need a tenth of the limit."""
+    """100 kB of each piece regular expressions like least, 50 kB for filters: a sixth of the limit serves them all."""
     texts = [(piece * SIZE)[:SIZE] for piece in REPEATED] + ALONE
     command = [sys.executable, "-c", READ_ALL]
     root = Path(__file__).parents[1]

@@ -30,12 +30,12 @@ _CODE: Final = re.compile(
     re.S | re.A,
 )
 _CODE_SIGN: Final = re.compile(
-    r"[{}\\]|;\s*(?:\n|\Z)|\w\(|[=!<>]=|\w = |\bSELECT\b|^\s*(?:def|import|class|#include) ", re.M
+    r"[{}\\]|;\s*(?:\n|\Z)|\w\(|[=!<>]=|\w = |\bSELECT\b|^[^\S\n]*(?:def|import|class|#include) ", re.M
 )
 _QUOTED: Final = re.compile(
     r"“[^“”]*”|‘[^‘’]*’|「[^「」]*」|『[^『』]*』|《[^《》]*》|«[^«»]*»|\"[^\"\n]*\"|(?<!\w)'[^'\n]*'(?!\w)"
 )
-_FIRST_WORD: Final = re.compile(r"(?:^|[.!?:]\s)[\s\"'“-]*([A-Z][a-z]+)", re.M)
+_FIRST_WORD: Final = re.compile(r"(?:^|[.!?:]\s)(?:[^\S\n]|[\"'“-])*([A-Z][a-z]+)", re.M)
 _LEAD: Final = re.compile(r"[^:：\n]*")
 
 SENTENCE: Final = 5

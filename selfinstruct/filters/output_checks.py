@@ -23,7 +23,7 @@ _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
 _HANZI = re.compile(f"[{_CJK}]")
 _PIECE = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
-_LIST_MARK = re.compile(r"(?m)^\s*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
+_LIST_MARK = re.compile(r"(?m)^[^\S\n]*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
 _CODE_SIGN = re.compile(r"[][(){}<>=\\|_]")
 _EMPTY_FENCE = re.compile(r"```(?:\S+\n)?\s*```")
 _STRAY = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\r(?!\n)")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 # Where a clause begins: the start of the text, the mark that ends the clause before, or a word that only leads in.
-_BEGINS = r"(?P<before>^\s*|[。！？!?；;，,：:、\n（(“]\s*|请|并且?|然后|再)"
+_BEGINS = r"(?P<before>^\s*|[。！？!?；;，,：:、\n（(“][^\S\n]*|请|并且?|然后|再)"
 # What is left has to be a clause of its own: it goes on with a word, and not with one that leans on the phrase.
 _GOES_ON = r"[，,：:、\s]*(?=[^\W\d_]|[“《「\"'])(?![的了吗呢吧之与和或])"
 
