@@ -11,7 +11,7 @@ from typing import Any, Literal
 import orjson
 from pydantic import ValidationError
 
-from selfinstruct import __version__
+from selfinstruct import __version__, rules
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged
 from selfinstruct.methods import Link
 from selfinstruct.recipe import ModelRecipe, Recipe
@@ -105,6 +105,7 @@ def of_stage(
         },
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "filters": [type(item).__name__ for item in link.filters],
+        "languages": f"sha256 {rules.digest('languages')}",  # the words `LanguageMatch` goes by
         "seeds": f"{len(seeds)} tasks, sha256 {hashlib.sha256(seed_bytes).hexdigest()}",
         "upstream": upstream.digest if upstream else None,
     }

@@ -8,9 +8,11 @@ say comes from a data file of ours, ``filters/rules/<stage>.<lang>.toml``: one t
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from typing import Any, Literal, Self
 
+import orjson
 from pydantic import Field, ValidationError, model_validator
 
 from selfinstruct import resources
@@ -106,6 +108,12 @@ def explained(name: str) -> dict[str, Rule]:
         except ValidationError as error:
             raise _wrong(f"{name}: {key}", error) from error
     return rules
+
+
+def digest(name: str) -> str:
+    """Hex sha256 of the values of a data file: for the identity of a run whose recipe does not hold them."""
+    values = {key: rule.value for key, rule in explained(name).items()}
+    return hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def _wrong(where: str, error: ValidationError) -> ConfigProblem:

@@ -176,6 +176,16 @@ def test_an_empty_source_or_reason_is_refused(folder: Path, empty: str) -> None:
         rules.explained("x.en")
 
 
+def test_the_digest_is_of_values_alone(folder: Path) -> None:
+    """Another word list is another run; another reason for the same one is not."""
+    table = "[words]\nvalue = ['{}']\nsource = 's'\nreason = '{}'\n"
+    digests = []
+    for word, reason in (("a", "r"), ("a", "because"), ("b", "r")):
+        (folder / "made.toml").write_text(table.format(word, reason), "utf-8")
+        digests.append(rules.digest("made"))
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_a_value_that_is_no_table_is_refused(folder: Path) -> None:
     """A bare number has neither source nor reason."""
     (folder / "x.en.toml").write_text("min_length = 3\n")
