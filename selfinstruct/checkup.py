@@ -83,10 +83,9 @@ class Subject:
     def key(self) -> ApiKey:
         """The API key; an empty one, with the variable it is looked for in, where there is none."""
         try:
-            found = opening.key_for(self.recipe, self.settings)
+            return opening.key_for(self.recipe, self.settings) or ApiKey("")
         except AccessDenied:
             return ApiKey("", endpoints.load(self.recipe.endpoint).key_variable)
-        return found or ApiKey("")
 
 
 def examine(subject: Subject) -> Iterator[Finding]:
@@ -99,16 +98,13 @@ def examine(subject: Subject) -> Iterator[Finding]:
     try:
         subject = replace(subject, recipe=opening.named(subject.recipe))
     except ConfigProblem as error:
-        yield _failed("model", error, "another --base-url")
+        yield _failed("model", error, "another --endpoint" if subject.recipe.endpoint else "another --base-url")
         return
     opened = _opened(subject)
     refused = opened if isinstance(opened, Finding) else None
-    if subject.is_api:
-        yield refused if refused and refused.check == "key" else _key(subject)
-    if refused is None:
-        yield _ok("model", _described(subject))
-    elif refused.check != "key":
-        yield refused
+    if subject.is_api and not (refused and refused.check == "key"):
+        yield _key(subject)
+    yield refused or _ok("model", _described(subject))
     if subject.is_api and refused is None:
         yield _proxy(subject.recipe.base_url)
         yield _certificates(subject.recipe.base_url, os.environ)

@@ -12,18 +12,14 @@ import tomllib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 
 from selfinstruct import resources
 from selfinstruct.base_url import ApiKey, normal_base_url
 from selfinstruct.errors import AccessDenied, ConfigProblem
-from selfinstruct.schema import JsonMode, Noun, TokenField
-
-Limits = dict[
-    Literal["temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens"], tuple[float, float]
-]
+from selfinstruct.schema import JsonMode, Limits, Noun, TokenField
 
 
 class ModelOddities(Noun):

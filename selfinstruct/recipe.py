@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from selfinstruct import rules
 from selfinstruct.rules import Rules
-from selfinstruct.schema import AnswerForm, JsonMode, Lang, Noun, Sampling, TokenField
+from selfinstruct.schema import AnswerForm, JsonMode, Lang, Limits, Noun, Sampling, TokenField
 
 Api = Literal["local", "chat", "completion", "fake", "replay"]
 Method = Literal["self-instruct", "alpaca", "belle"]
@@ -57,11 +57,17 @@ class ModelRecipe(Noun):
     token_field: TokenField | None = None
     omit: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}
-    limits: dict[str, tuple[float, float]] = {}
+    limits: Limits = {}
     json_mode: JsonMode | None = None
     send_seed: bool = False
     reproducible: bool = False
     context: int = Field(default=4096, ge=256)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_api(cls, given: Any) -> Any:
+        """An endpoint is a chat API unless it is said otherwise."""
+        return {"api": "chat", **given} if isinstance(given, dict) and given.get("endpoint") else given
 
 
 class BootstrapRecipe(Sampling):
@@ -149,8 +155,7 @@ class BelleRecipe(AlpacaRecipe):
 class Recipe(Noun):
     """Everything that may change a byte of a shard. Written resolved, as JSON, into every ``stage.json``.
 
-    Where ``lang`` is not said it is the method's; rules that are not said are those shipped for stage and language; an
-    endpoint's API is chat unless it is said otherwise.
+    Where ``lang`` is not said it is the method's; rules that are not said are those shipped for stage and language.
     """
 
     method: Method = "self-instruct"
@@ -176,9 +181,6 @@ class Recipe(Noun):
         if lang not in ("en", "zh"):
             return given  # told by its field
         filled = {**given, "lang": lang}
-        model = given.get("model")
-        if isinstance(model, dict) and model.get("endpoint") and "api" not in model:
-            filled["model"] = {**model, "api": "chat"}  # no other API has presets but completion, which has to be said
         for stage, spoken in (("bootstrap", lang), ("alpaca", lang), ("belle", "zh")):
             table = given.get(stage, {})
             if isinstance(table, dict) and isinstance(table.get("rules", {}), dict):

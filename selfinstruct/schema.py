@@ -6,15 +6,28 @@ one answer. Accepted records and rejects share that numbering, so an id never me
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 Lang = Literal["en", "zh"]
 Rendering = Literal["completion", "chat"]
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 JsonMode = Literal["json_schema", "json_object", "none"]
 AnswerForm = Literal["text", "json"]
+
+
+def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"no value is at least {ends[0]:g} and at most {ends[1]:g}")
+    return ends
+
+
+Limits = dict[
+    Literal["temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens"],
+    Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_in_order)],
+]
+"""The range of each sampling value that an API takes, ends included."""
 
 
 class Noun(BaseModel):
@@ -112,7 +125,7 @@ class Endpoint(Noun):
     token_field: TokenField = "max_tokens"
     omit: tuple[str, ...] = ()
     extra_body: dict[str, Any] = {}
-    limits: dict[str, tuple[float, float]] = {}
+    limits: Limits = {}
     json_mode: JsonMode = "json_schema"
     send_seed: bool = False
 

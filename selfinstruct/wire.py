@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from selfinstruct.errors import BadData, MaybeExecuted, UnusableResponse
-from selfinstruct.schema import Completion, Draw, Endpoint, Request
+from selfinstruct.schema import Completion, Draw, Endpoint, Limits, Request
 from selfinstruct.wire_errors import fault, one_line, shown
 
 CHAT = "/v1/chat/completions"
@@ -69,7 +69,7 @@ def body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in endpoint.omit} | endpoint.extra_body
 
 
-def _within(limits: dict[str, tuple[float, float]], values: dict[str, Any]) -> dict[str, Any]:
+def _within(limits: Limits, values: dict[Any, Any]) -> dict[str, Any]:
     """The values, each moved into its range; a whole number stays one."""
     return {
         name: type(value)(min(max(value, limits[name][0]), limits[name][1])) if name in limits else value

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def doctor(
     context: typer.Context,
-    api: Annotated[Api, typer.Option(help="Who is to answer, as for generate.")] = Api.local,
+    api: Annotated[Api | None, typer.Option(help="Who is to answer. [default: as for generate]")] = None,
     endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
     model: Annotated[
@@ -28,7 +28,10 @@ def doctor(
     max_cost: options.MaxCost = None,
     price: options.PriceOption = None,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Send one real request of one token, which an API bills.")
+        bool,
+        typer.Option(
+            "--probe", help="Send one real request of one token (a thinking model's is longer); APIs bill it."
+        ),
     ] = False,
     json: options.Json = False,
 ) -> None:
@@ -41,7 +44,8 @@ def doctor(
 
     settings = options.settings_of(context)
     address = base_url or ("" if endpoint else settings.openai_base_url)
-    recipe = ModelRecipe(api=api.value, endpoint=endpoint or "", name=model or "", base_url=address)
+    given = {"api": api and api.value, "endpoint": endpoint, "name": model, "base_url": address}
+    recipe = ModelRecipe.model_validate({key: value for key, value in given.items() if value})
     findings = []
     for finding in checkup.examine(checkup.Subject(recipe, settings, probe)):
         findings.append(finding)

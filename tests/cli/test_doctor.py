@@ -165,6 +165,16 @@ def test_no_key_where_one_is_needed_fails_with_77(tmp_path: Path) -> None:
     assert fix == "export OPENAI_API_KEY=…, whole and without line breaks"
 
 
+def test_an_endpoint_is_a_chat_api_with_a_key_of_its_own(tmp_path: Path) -> None:
+    """As for generate, without --api."""
+    ended = doctor(tmp_path, "--endpoint", "deepseek", OPENAI_API_KEY="sk-x", DEEPSEEK_API_KEY="")
+    state, found, fix = findings(ended)["key"]
+    assert (ended.code, state) == (77, "fail")
+    assert found.startswith("no API key for deepseek: set DEEPSEEK_API_KEY")
+    assert fix == "export DEEPSEEK_API_KEY=…, whole and without line breaks"
+    assert findings(doctor(tmp_path, "--endpoint", "deepsek"))["model"][2] == "another --endpoint"
+
+
 def test_a_server_of_ones_own_needs_no_key(tmp_path: Path) -> None:
     """It is said, and is no failure."""
     ended = served(tmp_path, listing, OPENAI_API_KEY="")
