@@ -64,14 +64,14 @@ demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions from the embedded mo
 	$(BIN)/selfinstruct export demo --format alpaca --limit 8 --out -
 
 # The weights are needed only where the embedded model answers.
-generate: $(VENV)/.ready-run $(if $(call given,API),$(if $(filter local,$(API)),$(VENV)/.model),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [FORMAT=] [N=] [RUN=]
+generate: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT),chat,local))),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [FORMAT=] [N=] [RUN=]
 	$(BIN)/selfinstruct generate $(call flag,METHOD,--method) $(call flag,LANG_,--lang) $(call flag,API,--api) \
 		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,FORMAT,--format) \
 		$(call flag,N,--num-instructions) $(call flag,RUN,--run)
 
-complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [MODEL=] [MAX_COST=]
+complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [MAX_COST=]
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
-		$(call flag,MODEL,--model) $(call flag,MAX_COST,--max-cost)
+		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,MAX_COST,--max-cost)
 
 # --- proof ----------------------------------------------------------------------------------------------------------
 

@@ -208,8 +208,8 @@ def common_assumptions(settings: Settings) -> list[str]:
     """What every estimate rests on, for people."""
     lines = [
         "low and likely: about 4 bytes a token, answers about half as long as they may be, at most 400 tokens, or"
-        " 150 for each whole task asked for; high: each byte a token, each answer as long as it may be; without repeated"
-        " attempts"
+        " 150 for each whole task asked for; high: each byte a token, each answer as long as it may be; without"
+        " repeated attempts"
     ]
     if settings.concurrency:
         lines.append(f"a model that writes {TOKENS_A_SECOND} tokens a second after {SECONDS_TO_BEGIN} s")

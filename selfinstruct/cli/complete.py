@@ -116,8 +116,9 @@ def _named(recipe: Any) -> Any:
 
     named = opening.named(recipe)
     if recipe.api in ("chat", "completion"):
-        # No default: the bodies name their models, and are what somebody wrote down.
-        named = named.model_copy(update={"name": recipe.name, "extra_body": recipe.extra_body})
+        # The bodies name their models and are what somebody wrote down: nothing of a preset is laid over them.
+        own = recipe.model_dump(include={"name", "omit", "extra_body", "limits", "json_mode"})
+        named = named.model_copy(update=own)
     return named
 
 

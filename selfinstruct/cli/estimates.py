@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
     from selfinstruct.forecast import Estimate, Forecast, Use
     from selfinstruct.money import Price
-    from selfinstruct.schema import Request
 
 
-def print_forecast(forecast: Forecast, request: Request | None = None, *, as_json: bool) -> None:
-    """The forecast, below the first request where there is one to show; or both as one JSON value."""
+def print_forecast(forecast: Forecast, body: dict[str, Any] | None = None, *, as_json: bool) -> None:
+    """The forecast, below the body of the first request where there is one to show; or both as one JSON value."""
     if as_json:
         import orjson
 
-        row = {} if request is None else {"request": request.model_dump(exclude={"draw", "path", "body"})}
+        row = {} if body is None else {"request": body}
         typer.echo(orjson.dumps(row | _json(forecast), option=orjson.OPT_INDENT_2).decode())
         return
-    if request is not None:
-        typer.echo(request.prompt if request.prompt is not None else _transcript(request))
-        typer.echo(f"\n--- stop at {list(request.stop)}; {request.sampling.model_dump(exclude_none=True)}\n")
+    if body is not None:
+        typer.echo(body["prompt"] if "prompt" in body else _transcript(body.get("messages", [])))
+        beside = ", ".join(f"{name} {value!r}" for name, value in body.items() if name not in ("prompt", "messages"))
+        typer.echo(f"\n--- sent with: {beside}\n")
     for line in _lines(forecast):
         typer.echo(line)
     typer.echo("Nothing was sent.")
 
 
-def _transcript(request: Request) -> str:
-    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in request.messages or ())
+def _transcript(messages: list[dict[str, str]]) -> str:
+    return "\n\n".join(f"[{message['role']}]\n{message['content']}" for message in messages)
 
 
 # --- for people -----------------------------------------------------------------------------------------------------

@@ -71,7 +71,7 @@ def generate(
         Api | None,
         typer.Option(
             help="Who answers: the embedded model, an OpenAI-compatible chat or completion API, a script (fake),"
-            " or a recorded run (replay). [default: local]"
+            " or a recorded run (replay). [default: local; --endpoint: chat]"
         ),
     ] = None,
     model: Annotated[
@@ -163,7 +163,8 @@ def generate(
         "model.api": api.value if api else None,
         "model.name": model,
         "model.endpoint": endpoint,
-        "model.base_url": base_url or (settings.openai_base_url if not endpoint else None) or None,
+        "model.base_url": base_url or None,
+        "environment.base_url": settings.openai_base_url or None,
         "first.format": format.value if format else None,
         "first.bootstrap": bootstrap,
         "first.threshold": threshold,
@@ -238,7 +239,7 @@ def _note_idle_concurrency(plan: Plan) -> None:
 
 def _show_plan(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], as_json: bool) -> None:
     """--dry-run: what would be sent first, and what all that is left to do would come to."""
-    from selfinstruct import estimating, launch
+    from selfinstruct import estimating, launch, wire
     from selfinstruct.cli import estimates
     from selfinstruct.models import opening
     from selfinstruct.run_folder import run_path
@@ -250,7 +251,7 @@ def _show_plan(recipe: Recipe, settings: Settings, asked: tuple[str | None, int,
     first = plan.links[0].stage
     request = first.prompt(first.plan(0, (), ())[0])  # type: ignore[attr-defined]
     forecast = estimating.of_run(plan, launch.target_of(plan, wanted, more=more))
-    estimates.print_forecast(forecast, request, as_json=as_json)
+    estimates.print_forecast(forecast, wire.body(opened.endpoint, request), as_json=as_json)
 
 
 def _default_run(recipe: Recipe, opened: Opened) -> str:

@@ -482,6 +482,18 @@ def test_the_order_of_a_body_s_fields_is_no_part_of_its_call(server: Loopback, f
     assert len(server.received) == 1
 
 
+def test_a_presets_oddities_are_no_part_of_the_run(
+    server: Loopback, file: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bodies are sent as they were written, so a preset that learns more must not stop a run that goes on."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "k")
+    write(file, [request(model="qwen-plus", top_p=0.0)])
+    assert served(server, file, out, "--endpoint", "dashscope").code == 0
+    assert server.received[0].json["top_p"] == 0.0
+    model = json.loads((out / "complete" / "stage.json").read_bytes())["identity"]["model"]
+    assert (model["limits"], model["omit"], model["json_mode"]) == ({}, [], "json_schema")
+
+
 def test_the_endpoint_is_part_of_its_call(server: Loopback, file: Path, out: Path) -> None:
     """The same body sent to the other path is another call."""
     both = request(prompt="Name a tree.")

@@ -189,6 +189,16 @@ def test_an_endpoint_without_its_key_is_refused(name: str, tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_shows_the_fields_that_would_be_sent(tmp_path: Path) -> None:
+    """As the endpoint's model wants them, not as the recipe has them."""
+    words = ("plan", "generate", "--method", "alpaca", "--endpoint", "moonshot", "--output-dir", tmp_path)
+    sent = json.loads(invoke(*words, "--json").out)["request"]
+    assert sent.keys() == {"model", "messages", "max_completion_tokens", "stop", "reasoning_effort"}
+    assert (sent["model"], sent["max_completion_tokens"]) == ("kimi-k3", 16384)
+    line = next(line for line in invoke(*words).out.splitlines() if line.startswith("--- sent with: "))
+    assert "max_completion_tokens 16384" in line and "temperature" not in line
+
+
 def test_the_endpoints_are_listed() -> None:
     """With what a user needs to know before the first call."""
     rows = json.loads(invoke("models", "endpoints", "--json").out)
