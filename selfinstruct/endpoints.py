@@ -57,6 +57,7 @@ class ModelRow(Noun):
 class Preset(Noun):
     """A provider's API. ``other_urls`` are more addresses of the same one; an empty ``default_model`` is none.
 
+    ``thoughts_count`` says that ``max_tokens`` holds thoughts, too; where it does not, nothing bounds what they cost.
     ``source`` lists what was read on the day ``checked``; a row of ``models`` names what it was read from in its note.
     """
 
@@ -70,6 +71,7 @@ class Preset(Noun):
     key_page: str
     default_model: str
     json_mode: JsonMode
+    thoughts_count: bool = True
     models: tuple[ModelRow, ...] = ()
 
     @property

@@ -135,10 +135,22 @@ def _openai(recipe: ModelRecipe, settings: Settings) -> Opened:
             "no API key: set OPENAI_API_KEY, or point --base-url at a server of yours,"
             " or leave --api out to use the embedded model"
         )
+    _check_bounds(recipe, settings)
     limit = settings.concurrency or API_CONCURRENCY
     endpoint = _endpoint(recipe, recipe.base_url)
     model = OpenAIModel(endpoint, recipe.base_url, key, timeout=settings.timeout, connections=limit)
     return Opened(model, endpoint, rendering_of(recipe), limit)
+
+
+def _check_bounds(recipe: ModelRecipe, settings: Settings) -> None:
+    """Raise `ConfigProblem` where a cap on cost or tokens is set and the model's thoughts have no limit."""
+    preset = preset_for(recipe)
+    capped = settings.max_cost is not None or settings.max_tokens_total is not None
+    if capped and preset and not preset.thoughts_count and preset.for_model(recipe.name).thinks:
+        raise ConfigProblem(
+            f"{preset.name} does not count the thoughts of {recipe.name!r} in max_tokens, so that no call has an upper"
+            " bound and no cap on cost or tokens can hold; take --max-calls, or a model that does not think"
+        )
 
 
 def _embedded(recipe: ModelRecipe, settings: Settings) -> Opened:

@@ -100,6 +100,18 @@ def test_a_preset_is_for_an_api(api: Any) -> None:
         named(ModelRecipe(api=api, endpoint="deepseek"))
 
 
+@pytest.mark.parametrize("cap", [{"max_tokens_total": 10**6}, {"max_cost": "5usd", "price": "in=1,out=2"}])
+def test_no_cap_is_set_on_what_has_no_bound(cap: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """78 where thoughts are not counted in max_tokens; a cap on calls holds, and any on a model that just answers."""
+    monkeypatch.setenv("SILICONFLOW_API_KEY", "k")
+    thinking = named(ModelRecipe(endpoint="siliconflow", name="deepseek-ai/DeepSeek-R1"))
+    with pytest.raises(ConfigProblem, match="does not count the thoughts of 'deepseek-ai/DeepSeek-R1' in max_tokens"):
+        open_model(thinking, Settings(**cap))
+    assert open_model(thinking, Settings(max_calls=5)).endpoint.model == "deepseek-ai/DeepSeek-R1"
+    answering = named(ModelRecipe(endpoint="siliconflow"))
+    assert open_model(answering, Settings(**cap)).endpoint.model == answering.name
+
+
 # --- whose key ------------------------------------------------------------------------------------------------------
 
 
