@@ -859,7 +859,7 @@ def test_no_text_raises_anything_but_parse_error(text: str, truncated: bool, con
 
 # --- hostile text ---------------------------------------------------------------------------------------------------
 
-SIZE = 200_000
+SIZE = 100_000
 REPEATED = [
     *(
         " ",
@@ -927,7 +927,7 @@ print("done")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
-    """200 kB of each piece that the two readers of whole tasks like least: they need a small part of the limit."""
+    """100 kB of each piece that the two readers of whole tasks like least: they need a small part of the limit."""
     texts = [(piece * SIZE)[:SIZE] for piece in REPEATED] + ALONE
     command = [sys.executable, "-c", READ_ALL]
     root = Path(__file__).parents[1]

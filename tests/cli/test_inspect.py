@@ -18,6 +18,7 @@ from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.yields import Span
 from tests.command import Ended, data_files, invoke
 from tests.faults.answer_server import AnswerServer
+from tests.models.loopback import chat
 
 MILLI = 10**9  # pico-units
 STAGES = ["bootstrap", "classify", "instances"]
@@ -370,7 +371,7 @@ def test_a_message_that_is_more_than_a_text_is_shown_as_json(tmp_path: Path) -> 
     parts = {"content": [{"type": "text", "text": "two parts"}]}
     called = {"tool_calls": [{"id": "1", "type": "function", "function": {"name": "add", "arguments": "{}"}}]}
     result = {"tool_call_id": "1", "content": "3"}
-    with AnswerServer() as server:
+    with AnswerServer(fault=lambda path, number: (200, chat("three"))) as server:
         ask(
             server,
             tmp_path / "c",
