@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from typing import NamedTuple
+from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -16,10 +16,11 @@ _DEFAULT_PORT = {"http": 80, "https": 443}
 _METADATA_HOSTS = frozenset({"metadata.google.internal", "metadata", "100.100.100.200", "fd00:ec2::254"})
 
 
-class ApiKey(NamedTuple):
+@dataclass(frozen=True)
+class ApiKey:
     """A key, and the environment variable it came from: what an error names, where the value must not be seen."""
 
-    value: str
+    value: str = field(repr=False)
     variable: str = "OPENAI_API_KEY"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from selfinstruct.base_url import is_loopback, normal_base_url, proxy_of
+from selfinstruct.base_url import ApiKey, is_loopback, normal_base_url, proxy_of
 from selfinstruct.errors import ConfigProblem
 
 
@@ -99,3 +99,8 @@ def test_the_proxy_of_a_url_is_the_environments(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("https_proxy", "http://user:secret@proxy.invalid:3128")
     monkeypatch.setenv("no_proxy", "direct.example")
     assert proxy_of(url) == proxy
+
+
+def test_a_key_is_not_shown_where_it_is_printed_by_mistake() -> None:
+    """Its variable is."""
+    assert repr(ApiKey("sk-secret", "DEEPSEEK_API_KEY")) == "ApiKey(variable='DEEPSEEK_API_KEY')"

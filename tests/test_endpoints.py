@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from selfinstruct import endpoints, resources, wire
-from selfinstruct.base_url import normal_base_url
+from selfinstruct.base_url import ApiKey, normal_base_url
 from selfinstruct.endpoints import ModelOddities, Preset
 from selfinstruct.errors import AccessDenied, ConfigProblem
 from selfinstruct.schema import Draw, Endpoint, Message, Request, Sampling
@@ -232,7 +232,7 @@ def test_a_known_address_has_its_preset_however_it_is_spelled(url: str, name: st
 def test_no_company_is_sent_the_key_of_another(name: str) -> None:
     """With every other key set, and its own blank, a preset has none."""
     every = {variable: f"key of {other}" for other in SHIPPED for variable in variables(other)}
-    assert endpoints.key_of(endpoints.load(name), every) == (f"key of {name}", variables(name)[0])
+    assert endpoints.key_of(endpoints.load(name), every) == ApiKey(f"key of {name}", variables(name)[0])
     others = {variable: key for variable, key in every.items() if variable not in variables(name)}
     assert endpoints.key_of(endpoints.load(name), others | dict.fromkeys(variables(name), " \n")) is None
 
@@ -246,8 +246,8 @@ def variables(name: str) -> tuple[str, ...]:
 def test_a_second_name_of_a_variable_counts_when_the_first_is_not_set() -> None:
     """Zhipu's own client reads another variable than its guide names."""
     zhipu = endpoints.load("zhipu")
-    assert endpoints.key_of(zhipu, {"ZAI_API_KEY": " b\n"}) == ("b", "ZAI_API_KEY")
-    assert endpoints.key_of(zhipu, {"ZAI_API_KEY": "b", "ZHIPUAI_API_KEY": "a"}) == ("a", "ZHIPUAI_API_KEY")
+    assert endpoints.key_of(zhipu, {"ZAI_API_KEY": " b\n"}) == ApiKey("b", "ZAI_API_KEY")
+    assert endpoints.key_of(zhipu, {"ZAI_API_KEY": "b", "ZHIPUAI_API_KEY": "a"}) == ApiKey("a", "ZHIPUAI_API_KEY")
     assert endpoints.key_of(zhipu, {}) is None
 
 

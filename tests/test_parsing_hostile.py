@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from tests.hostile_texts import read_in_time
 
 SIZE = 60_000
 REPEATED = [
@@ -33,49 +32,34 @@ ALONE = [
     "This is not " * (SIZE // 12),
 ]
 
-READ_ALL = """
-import json, resource, sys
-from selfinstruct import parsing
-from selfinstruct.errors import ParseError
+READERS = """
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.rules import Rules, shipped
 from selfinstruct.schema import Provenance, TaskInstance
-resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+from tests.hostile_texts import read_in_time
 rules = Rules(**shipped("belle", "zh"))
-phrases = rules.phrases
 filters = Heuristics(rules), LanguageMatch("zh"), OutputChecks(worked_examples=["a b c d e f g h"])
-checks = [item.check for item in filters]
 def record(text):
     task = {"instruction": "写a" + text, "input": "", "output": "这是 the way of it to go " + text}
     known = {"id": "a-0-0-0", "provenance": Provenance(), "lang": "zh", "is_classification": None}
     return TaskInstance(**task, **known)
-for text in json.load(sys.stdin):
-    for read in (
-        lambda: parsing.task_list(text, truncated=True),
-        lambda: parsing.generation_instances(text, truncated=True),
-        lambda: parsing.classification_instances(text, truncated=True, opened="label"),
-        lambda: parsing.yes_no(text),
-        lambda: parsing.is_refusal(text),
-        lambda: parsing.task_blocks(text, truncated=True, continues=True),
-        lambda: parsing.task_array(text, truncated=True),
-        lambda: parsing.without_phrases(text, phrases),
-        *(lambda check=check: check(record(text[:20_000])) for check in checks),
-    ):
-        try:
-            read()
-        except ParseError:
-            pass
-print("done")
+READERS = [
+    lambda text: parsing.task_list(text, truncated=True),
+    lambda text: parsing.generation_instances(text, truncated=True),
+    lambda text: parsing.classification_instances(text, truncated=True, opened="label"),
+    parsing.yes_no,
+    parsing.is_refusal,
+    lambda text: parsing.task_blocks(text, truncated=True, continues=True),
+    lambda text: parsing.task_array(text, truncated=True),
+    lambda text: parsing.without_phrases(text, rules.phrases),
+    *(lambda text, check=item.check: check(record(text[:20_000])) for item in filters),
+]
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
     """60 kB of each piece regular expressions like least, 20 kB for filters: a tenth of the limit serves them all."""
-    texts = [(piece * SIZE)[:SIZE] for piece in REPEATED] + ALONE
-    command = [sys.executable, "-c", READ_ALL]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, input=json.dumps(texts), cwd=root, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+    read_in_time(REPEATED, SIZE, ALONE, READERS)

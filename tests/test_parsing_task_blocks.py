@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +11,7 @@ from hypothesis import strategies as st
 
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing import WholeTask, task_blocks
+from tests.hostile_texts import read_in_time
 
 RIVER = WholeTask("Name a river.", "", "The Nile.")
 SUM = WholeTask("Add the numbers.", "2 and 3", "5")
@@ -907,29 +905,15 @@ ALONE = [
     "4. Instruction: a" + " 4. Input: b" * (SIZE // 12),
     '{"instruction":"' + "\\" * SIZE,
 ]
-READ_ALL = """
-import json, resource, sys
-from selfinstruct import parsing
-from selfinstruct.errors import ParseError
-resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
-for text in json.load(sys.stdin):
-    for read in (
-        lambda: parsing.task_blocks(text, truncated=True, continues=True),
-        lambda: parsing.task_array(text, truncated=True),
-    ):
-        try:
-            read()
-        except ParseError:
-            pass
-print("done")
+READERS = """
+READERS = [
+    lambda text: parsing.task_blocks(text, truncated=True, continues=True),
+    lambda text: parsing.task_array(text, truncated=True),
+]
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
     """100 kB of each piece that the two readers of whole tasks like least: they need a small part of the limit."""
-    texts = [(piece * SIZE)[:SIZE] for piece in REPEATED] + ALONE
-    command = [sys.executable, "-c", READ_ALL]
-    root = Path(__file__).parents[1]
-    done = subprocess.run(command, input=json.dumps(texts), cwd=root, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+    read_in_time(REPEATED, SIZE, ALONE, READERS)

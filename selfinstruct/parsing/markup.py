@@ -10,7 +10,10 @@ _OPENS = re.compile(r"`{3,}[^`]*|.*[\s:：]`{3,}[\w+#.-]*")
 _RULE = re.compile(r"(?:[-*_=]\s?){3,}")
 # The traditional characters in names of fields ("輸入", "問題") and in words for "no input" ("無需", "沒有").
 _SIMPLIFIED = str.maketrans(
-    "輸問題務內覆應類別種詞說無沒該適暫額數據為結響", "输问题务内复应类别种词说无没该适暂额数据为结响"
+    "輸問題務內覆應類別種詞說無沒該適暫額數據為結響遺對這請協執滿處議語網訪視覺圖獲"
+    "實時參話讓給幫體驗個們樣違規則設計訓練鏈傳開聽畫觀點親關談論創資權會過還讀覽歡",
+    "输问题务内复应类别种词说无没该适暂额数据为结响遗对这请协执满处议语网访视觉图获"
+    "实时参话让给帮体验个们样违规则设计训练链传开听画观点亲关谈论创资权会过还读览欢",
 )
 
 
@@ -20,7 +23,7 @@ def clean(text: str) -> str:
 
 
 def simplified(text: str) -> str:
-    """The text with simplified characters in the words that head fields, one for one."""
+    """The text with simplified characters for those that the patterns have, one for one; for comparing only."""
     return text.translate(_SIMPLIFIED)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from selfinstruct.parsing.markup import clean
+from selfinstruct.parsing.markup import clean, simplified
 
 _LONGEST: Final = 800  # characters; whoever writes more than that has answered something
 _SORRY: Final = (
@@ -55,12 +55,6 @@ _DECLINES: Final = re.compile(
 )
 
 # --- the same in Chinese --------------------------------------------------------------------------------------------
-
-# Traditional characters of these patterns, read as simplified ones; the text itself is never converted.
-_READ_AS: Final = str.maketrans(
-    "遺無為對這請該協執滿處議內務語種網訪問題視覺圖獲實時數據參說話讓給幫體驗個們樣違規則設計訓練鏈傳開聽畫觀點親關類談論創資權會過還讀覽歡",
-    "遗无为对这请该协执满处议内务语种网访问题视觉图获实时数据参说话让给帮体验个们样违规则设计训练链传开听画观点亲关类谈论创资权会过还读览欢",
-)
 _SORRY_ZH: Final = (
     r"(?:我?(?:真的|实在|很|非常|十分|感到|深感|深表)*(?:抱歉|对不起|遗憾|不好意思|歉意)(?:地?(?:告诉|告知|通知)(?:您|你))?"
     r"[，,。！!：:…]*(?:但是?|不过)?[，,]?)"
@@ -133,7 +127,7 @@ def is_refusal(text: str) -> bool:
     """
     if len(text) > _LONGEST:
         return False
-    plain = clean(text).replace("’", "'").strip(" \n\t*_`").lower().translate(_READ_AS)
+    plain = simplified(clean(text)).replace("’", "'").strip(" \n\t*_`").lower()
     said = _BESIDE_HANZI.sub("", " ".join(plain.split()))
     declines = _DECLINES.match(said) or _DECLINES_ZH.match(said)
     if not declines or _DELIVERS.search(plain):

@@ -26,7 +26,7 @@ from selfinstruct.schema import (
     Sampling,
     SeedTask,
 )
-from selfinstruct.stages.demos import Demo, draw, lineage
+from selfinstruct.stages.demos import draw, lineage
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,8 @@ class Bootstrap:
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Instruction]) -> list[Job]:
         """``round_size`` jobs, each with its own draw of demos; there is always more to ask for."""
         rng = Random(f"{self.seed}/{self.name}/{round}")
-        return [Job(self.name, round, slot, self._demos(rng, accepted)) for slot in range(self.round_size)]
-
-    def _demos(self, rng: Random, accepted: Sequence[Instruction]) -> list[Demo]:
-        return draw(rng, self.seeds, accepted, self.num_demos, self.machine_demos)
+        shown = (self.seeds, accepted, self.num_demos, self.machine_demos)
+        return [Job(self.name, round, slot, draw(rng, *shown)) for slot in range(self.round_size)]
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
         """Ask once; every item of the list is a candidate."""
