@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from random import Random
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ from selfinstruct.errors import (
     Withdrawn,
 )
 from selfinstruct.ledger import Ledger
+from selfinstruct.models import retrying
 from selfinstruct.models.opening import Opened
 from selfinstruct.schema import Completion, Draw, Request
 from tests.models.scripted import ENDPOINT, answer, request
@@ -191,6 +193,9 @@ class CallPathAndServer(RuleBasedStateMachine):
         self.loop = Loop()
         self.clock = mock.patch.object(turns, "time", SimpleNamespace(monotonic=self.loop.time))
         self.clock.start()
+        # The jitter of retries decides who wakes up first: drawn anew each time, the same steps would end elsewhere.
+        self.jitter = mock.patch.object(retrying, "random", SimpleNamespace(Random=lambda: Random(1)))
+        self.jitter.start()
         self.server = Server()
         self.tasks: dict[Draw, asyncio.Task[None]] = {}
 
@@ -229,6 +234,7 @@ class CallPathAndServer(RuleBasedStateMachine):
         finally:
             self.cancel_all()  # where the machine has failed
             self.clock.stop()
+            self.jitter.stop()
             self.loop.close()
             self.folders.cleanup()
 
