@@ -225,6 +225,11 @@ class Instruction(Record):
     lang: Lang
     novelty: Novelty | None = None
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """Every text of the record, by the name of its field."""
+        return {"instruction": self.instruction}
+
 
 class ClassifiedInstruction(Instruction):
     """``classify`` writes it: is the task one of choosing from a small set of labels?"""
@@ -244,6 +249,11 @@ class TaskInstance(Record):
     lang: Lang
     is_classification: bool | None
     novelty: Novelty | None = None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Every text of the record, by the name of its field."""
+        return {"instruction": self.instruction, "input": self.input, "output": self.output}
 
 
 class Reject(Record):

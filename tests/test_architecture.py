@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 NOUNS_AND_VERBS = {"schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "failpoints", "money", "parsing", "prompts", "resources", "run_folder"),
-    *("rules", "run_lock", "seed_tasks", "wire", "wire_errors"),
+    *("rules", "run_lock", "seed_tasks", "similarity", "wire", "wire_errors"),
 }
 
 # schema ← protocols ← {models, stages, filters, store, ledger} ← runner ← cli. A module not listed here has no place
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompts": {"errors", "resources", "schema"},
     "run_folder": {"errors", "run_lock"},
     "run_lock": set(),
+    "similarity": set(),
     "seed_tasks": {"errors", "resources", "schema"},
     "wire": {"errors", "schema", "wire_errors"},
     "wire_errors": {"errors"},

@@ -12,10 +12,8 @@ in the pool and is meant for tens of thousands of instructions.
 from __future__ import annotations
 
 import math
-import re
-import unicodedata
 from fractions import Fraction
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,31 +22,15 @@ from rapidfuzz.distance import LCSseq
 
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, TaskInstance
+from selfinstruct.similarity.tokens import Tokenizer, tokens
 
 Instructed = TypeVar("Instructed", Instruction, ClassifiedInstruction, TaskInstance)
-Tokenizer = Literal["en", "zh", "auto"]
 Spelling = str | list[int]
 
 NEAREST = 10
 """How many neighbours are kept: Self-Instruct's ``most_similar`` holds ten."""
 
 LAST_CHARACTER = 0x10FFFF
-
-_ENGLISH = re.compile(r"[a-z0-9]+")
-_CHINESE = re.compile(r"[a-z0-9]+|[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
-
-
-def tokens(text: str, tokenizer: Tokenizer = "en") -> list[str]:
-    """The tokens of a text, in order.
-
-    ``en``: runs of a-z and 0-9 in the lower-cased text, as the rouge-score package has them without a stemmer; a
-    Chinese text has none. ``zh``: after NFKC (full-width letters become plain ones) and lower-casing, the same runs,
-    and each ideograph, kana or hangul syllable alone. ``auto`` is for pools of several languages: both sides of a
-    comparison need one tokenizer, so every text, English too, gets ``zh``, which equals ``en`` on ASCII.
-    """
-    if tokenizer == "en":
-        return _ENGLISH.findall(text.lower())
-    return _CHINESE.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 class RougeLNovelty:
