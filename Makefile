@@ -22,7 +22,7 @@ given = $(and $(filter command,$(origin $(1))),$($(1)))
 flag = $(if $(call given,$(1)),$(2) "$$$(1)")
 
 # The modules that keep the promises of the README: no branch of theirs goes untested.
-PROMISES := runner* ledger* store* parsing* parsing/* filters/rouge_l* money* batch_file* admission/* \
+PROMISES := runner* ledger* store* parsing* parsing/* filters/rouge_l* similarity/* money* batch_file* admission/* \
 	models/admitted* models/recorded* models/retrying*
 comma := ,
 space := $(subst ,, )

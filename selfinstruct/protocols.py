@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from selfinstruct.schema import Completion, Draw, Neighbour, Record, Reject, Request
 
 R = TypeVar("R", bound=Record)
+Seen = TypeVar("Seen", bound=Record, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -100,4 +101,16 @@ class Filter(Protocol[R]):
 
     def admit(self, record: R) -> R:
         """Take the record into the filter's memory; return it with what the filter knows of it."""
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Protocol[Seen]):
+    """A filter that is faster when it is told what comes: it compares many records with its memory at once."""
+
+    def foresee(self, records: Sequence[Seen]) -> None:
+        """These are the next records that may be checked, in this order; says nothing on whether they will be admitted.
+
+        Changes no verdict: every `check` is answered as if nothing had been foreseen.
+        """
         ...

@@ -20,7 +20,7 @@ from typing import Any
 
 from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import REFUSALS, ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
-from selfinstruct.protocols import Filter, Job, Model, Stage
+from selfinstruct.protocols import Filter, Foreseeing, Job, Model, Stage
 from selfinstruct.schema import Provenance, Record, Reject
 from selfinstruct.store import WINDOW, StageStore
 
@@ -80,6 +80,8 @@ class StageRun:
 class Runner:
     """Runs a chain of stages until the first one has ``target`` accepted records and the others are through.
 
+    A ``target`` of None is all that the first stage plans, however little of it is new.
+
     ``screened`` is called after each round, for progress. After `run`, ``exhausted`` tells whether new candidates ran
     out. Raises what stopped the run; every screened round is then in a shard or, for nothing, derived again from the
     ledger. Raises the gate's reason, or `Withdrawn`, when it was closed from outside before the end; a `ConfigProblem`
@@ -91,7 +93,7 @@ class Runner:
         chain: Sequence[StageRun],
         gate: Gate,
         *,
-        target: int,
+        target: int | None,
         lag: int,
         in_step: bool,
         screened: Callable[[], None],
@@ -152,7 +154,7 @@ class Runner:
         if first.screened == 0:
             return not first.under_way  # the first round shows what a round yields
         expected = first.store.accepted + len(first.under_way) * first.store.accepted / first.screened
-        return expected < self._target
+        return self._target is None or expected < self._target
 
     def _start(self, run: StageRun, position: int) -> bool:
         """Start the next round. False when the first stage has no more to ask: then the round before was the last."""
@@ -192,6 +194,7 @@ class Runner:
             if task.cancelled() or task.exception() is not None:
                 return
             del run.under_way[run.screened]
+            _foresee(run.filters, task.result())
             screened = [_screen(run.filters, outcome) for outcome in task.result()]
             unusable = [one for outcome in screened for one in outcome if isinstance(one, Reject) and one.unusable]
             run.last_unusable = unusable[-1] if unusable else run.last_unusable
@@ -202,7 +205,7 @@ class Runner:
     def _look_for_the_end(self) -> None:
         """After each round: is it the last one? Decided in round order, so the answer never depends on timing."""
         first = self.chain[0]
-        if first.last_round is None and first.screened:
+        if self._target is not None and first.last_round is None and first.screened:
             recent = first.store.recent()
             reached = first.store.accepted >= self._target
             self.exhausted = not reached and len(recent) == WINDOW and recent.count("1") < EXHAUSTED_BELOW
@@ -253,6 +256,14 @@ def _refused(job: Job, refusal: RequestRefused) -> Reject:
         detail=str(refusal),
         unusable=True,
     )
+
+
+def _foresee(filters: Sequence[Filter[Any]], outcomes: Sequence[Outcome]) -> None:
+    """Let filters that compare with a memory look at the whole round at once."""
+    candidates = [record for outcome in outcomes for record in outcome if not isinstance(record, Reject)]
+    for item in filters:
+        if isinstance(item, Foreseeing):
+            item.foresee(candidates)
 
 
 def _screen(filters: Sequence[Filter[Any]], outcome: Outcome) -> Outcome:

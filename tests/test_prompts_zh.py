@@ -12,7 +12,7 @@ import pytest
 from rapidfuzz.distance import LCSseq
 
 from selfinstruct import parsing, prompts, resources, seed_tasks
-from selfinstruct.filters.rouge_l import tokens
+from selfinstruct.similarity.tokens import tokens
 from selfinstruct.parsing import Parsed
 from selfinstruct.prompts import Prompt
 from selfinstruct.schema import Rendering

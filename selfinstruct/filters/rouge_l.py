@@ -5,32 +5,33 @@ subsequence and ``m`` and ``n`` tokens in each, F1 = 2·lcs / (m + n). Self-Inst
 seed or any instruction kept before. Decisions here are made in integers, so a text at exactly 0.7 is kept; in the
 floats of Self-Instruct's code some of those come out as 0.7000000000000001 and are refused (LCS 7 of 7 and 13 tokens).
 
-Every candidate is compared with the whole pool, except texts whose length alone rules them out. That takes time linear
-in the pool and is meant for tens of thousands of instructions.
+Every decision is that of a comparison with the whole pool, which `similarity.rouge_index` makes without doing so.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from rapidfuzz import process
-from rapidfuzz.distance import LCSseq
 
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, TaskInstance
+from selfinstruct.similarity.rouge_index import BLOCK, Block, RougeIndex
 from selfinstruct.similarity.tokens import Tokenizer, tokens
+from selfinstruct.similarity.whole_pool import WholePool
 
 Instructed = TypeVar("Instructed", Instruction, ClassifiedInstruction, TaskInstance)
-Spelling = str | list[int]
 
 NEAREST = 10
 """How many neighbours are kept: Self-Instruct's ``most_similar`` holds ten."""
 
-LAST_CHARACTER = 0x10FFFF
+_STRAIN, _STRAIN_EACH = 10**10, 10**6  # cells of common-subsequence tables: some seconds, and not of a few texts only
+_BLOCK_CHARACTERS = 1 << 18  # a block of long texts holds fewer of them, so that its arrays stay small
 
 
 class RougeLNovelty:
@@ -38,8 +39,11 @@ class RougeLNovelty:
 
     ``threshold`` is exact, "0.7" or "7/10", above 0 and at most 1; ``tokenizer`` is explained at `tokens`. ``similar``
     says what is told of a record besides the decision, which is the same in all modes: "exact": the ten nearest of the
-    whole pool and the mean over it; "above:0.5": up to ten nearest, of those whose F1 is above 0.5; "off": nothing.
-    Nearest come best first, equal ones in the order they entered the pool; scores are rounded only when written.
+    whole pool and the mean over it, which takes a comparison with every text of it; "above:0.5": up to ten nearest, of
+    those whose F1 is above 0.5; "off": nothing. Nearest come best first, equal ones in the order they entered the pool;
+    scores are rounded only when written. The lower the floor, the more is compared: "off" is the fastest.
+
+    Told by `foresee` what comes, it looks up many at once, which is some ten times as fast.
 
     Reasons: ``duplicate_text`` (equal after stripping; the only one a text without tokens can have), ``too_similar``.
     Raises ValueError for a threshold, tokenizer or mode outside these.
@@ -56,25 +60,27 @@ class RougeLNovelty:
         self.tokenizer = tokenizer
         self.similar = similar
         self._floor = _shown_above(similar, self.threshold)
-        self._alphabet = _Alphabet()
+        self._pool: _Indexed | _Whole = (
+            _Whole(tokenizer) if self._floor is None else _Indexed(min(self._floor, self.threshold), tokenizer)
+        )
         self._ids: list[str] = []
-        self._numbers: dict[str, int] = {}  # stripped text → place in _ids
-        self._buckets: dict[int, _Bucket] = {}  # by length in tokens
+        self._numbers: dict[bytes, int] = {}  # digest of a stripped text → place in _ids
         self._last: tuple[str, int, _Measured] | None = None
 
     def add(self, id: str, text: str) -> None:
         """Put a text into the memory unseen: seeds, which are never filtered, and what an earlier run kept."""
-        spelling = self._alphabet.learn(tokens(text, self.tokenizer))
-        bucket = self._buckets.setdefault(len(spelling), _Bucket([], []))
-        bucket.spellings.append(spelling)
-        bucket.numbers.append(len(self._ids))
-        self._numbers.setdefault(text.strip(), len(self._ids))
+        self._pool.add(text)
+        self._numbers.setdefault(_digest(text), len(self._ids))
         self._ids.append(id)
+
+    def foresee(self, records: Sequence[Instruction | TaskInstance]) -> None:
+        """Look up these records together, when the first of them is checked."""
+        self._pool.foresee([record.instruction for record in records])
 
     def check(self, record: Instruction | TaskInstance) -> Drop | None:
         """Why the instruction is not new, with its nearest neighbours, or None."""
         measured = self._measure(record.instruction)
-        twin = self._numbers.get(record.instruction.strip())
+        twin = self._numbers.get(_digest(record.instruction))
         if twin is not None:
             return Drop("duplicate_text", f"equals {self._ids[twin]}", self._nearest(measured))
         if measured.hits and measured.hits[0].above(self.threshold):
@@ -95,31 +101,15 @@ class RougeLNovelty:
         self.add(record.id, record.instruction)
         return record.model_copy(update={"novelty": novelty})
 
+    def strain(self) -> str:
+        """A line for people where the texts are too much alike, or too long, to be told apart quickly; else empty."""
+        return self._pool.strain()
+
     def _measure(self, text: str) -> _Measured:
         """Compare a text with the pool; asked twice in a row (check, then admit), it compares once."""
         if self._last is None or self._last[:2] != (text, len(self._ids)):
-            self._last = (text, len(self._ids), self._compare(text))
+            self._last = (text, len(self._ids), self._pool.measure(text))
         return self._last[2]
-
-    def _compare(self, text: str) -> _Measured:
-        spelling = self._alphabet.spell(tokens(text, self.tokenizer))
-        search = None if self._floor is None else min(self._floor, self.threshold)
-        hits: list[_Hit] = []
-        sums: list[float] = []
-        for length, bucket in self._buckets.items():
-            lengths = len(spelling) + length
-            needed = 0 if search is None else _lcs_above(search, lengths)
-            if needed > min(len(spelling), length):
-                continue  # even a text that is wholly part of the other would not reach it
-            lcs = bucket.lcs(spelling, needed)
-            found = np.flatnonzero(lcs >= needed)
-            best = found[np.argsort(-lcs[found], kind="stable")][:NEAREST]
-            hits += (_Hit(int(lcs[place]), lengths, bucket.numbers[place]) for place in best)
-            sums.append(2 * int(lcs.sum(dtype=np.int64)) / max(lengths, 1))  # complete only where nothing is skipped
-        hits.sort(key=lambda hit: (-hit.score, hit.number))
-        # fsum is exact, so the mean does not depend on the order of the buckets.
-        mean = round(math.fsum(sums) / len(self._ids), 4) if search is None and self._ids else None
-        return _Measured(tuple(hits[:NEAREST]), mean)
 
     def _nearest(self, measured: _Measured) -> tuple[Neighbour, ...]:
         if self.similar == "off":
@@ -131,9 +121,9 @@ class RougeLNovelty:
 class _Hit(NamedTuple):
     """A text of the pool compared with the candidate: ``lengths`` is the sum of both lengths."""
 
+    number: int
     lcs: int
     lengths: int
-    number: int
 
     @property
     def score(self) -> float:
@@ -142,56 +132,153 @@ class _Hit(NamedTuple):
 
     def above(self, floor: Fraction) -> bool:
         """True when the exact score is above the floor."""
-        return self.lcs >= _lcs_above(floor, self.lengths)
+        return 2 * floor.denominator * self.lcs > floor.numerator * self.lengths
 
 
 class _Measured(NamedTuple):
     """The best hits, best first, and the mean score over the pool where it is known."""
 
     hits: tuple[_Hit, ...]
-    mean: float | None
+    mean: float | None = None
 
 
-class _Bucket(NamedTuple):
-    """The texts of one length, and the place of each in the pool."""
+class _Whole:
+    """A pool where each text is compared with all others."""
 
-    spellings: list[Spelling]
-    numbers: list[int]
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._pool = WholePool()
 
-    def lcs(self, spelling: Spelling, needed: int) -> npt.NDArray[np.int32]:
-        """The LCS with each text, shape (texts,); 0 stands for anything below ``needed``."""
-        row: npt.NDArray[np.int32] = process.cdist(
-            [spelling], self.spellings, scorer=LCSseq.similarity, score_cutoff=needed, dtype=np.int32
-        )[0]
-        return row
+    def add(self, text: str) -> None:
+        """The next text of the pool."""
+        self._pool.add(tokens(text, self._tokenizer))
 
+    def foresee(self, texts: Sequence[str]) -> None:
+        """Nothing is gained by it here."""
 
-class _Alphabet:
-    """Spells token lists as strings, one character a distinct token: what rapidfuzz compares fastest.
+    def measure(self, text: str) -> _Measured:
+        """The nearest of the pool, and the mean."""
+        lcs, lengths = self._pool.compare(tokens(text, self._tokenizer))
+        if not len(lcs):
+            return _Measured(())
+        scores = 2 * lcs / np.maximum(lengths, 1)
+        best = np.argsort(-scores, kind="stable")[:NEAREST]
+        hits = tuple(_Hit(int(one), int(lcs[one]), int(lengths[one])) for one in best)
+        # fsum is exact, so the mean is the same on every machine.
+        return _Measured(hits, round(math.fsum(scores.tolist()) / len(scores), 4))
 
-    There are about 1.1 million characters (surrogates serve too, as nothing here is ever encoded); a text with a token
-    beyond them is spelled as the list of its numbers, which rapidfuzz compares with a string as it would two strings.
-    """
-
-    def __init__(self) -> None:
-        self._codes: dict[str, int] = {}
-
-    def learn(self, words: list[str]) -> Spelling:
-        """Spell a text of the pool, giving new words new characters."""
-        for word in words:
-            if word not in self._codes:
-                self._codes[word] = len(self._codes) + 1  # 0 is every unknown word
-        return self.spell(words)
-
-    def spell(self, words: list[str]) -> Spelling:
-        """Spell a candidate: words the pool does not have can match nothing and share one character."""
-        codes = [self._codes.get(word, 0) for word in words]
-        return "".join(map(chr, codes)) if max(codes, default=0) <= LAST_CHARACTER else codes
+    def strain(self) -> str:
+        """This mode's cost is known: see the class that has it."""
+        return ""
 
 
-def _lcs_above(floor: Fraction, lengths: int) -> int:
-    """The shortest LCS whose F1 = 2·lcs / lengths is above the floor."""
-    return floor.numerator * lengths // (2 * floor.denominator) + 1
+class _Indexed:
+    """A pool behind the index. A block is looked up, its texts are asked for and partly added, then it is settled."""
+
+    def __init__(self, floor: Fraction, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # No score is above 1: at that floor nothing is found, and the nearest number below it that costs as little.
+        self._index = RougeIndex(min(floor, Fraction(999_999, 1_000_000)), best=NEAREST)
+        self._ahead: deque[list[str]] = deque()
+        self._block = _LookedUp(None, {}, 0)
+        self._unseen: list[str] = []
+
+    def foresee(self, texts: Sequence[str]) -> None:
+        """Texts that will be asked for next; what was foreseen before and not asked for is forgotten."""
+        self._ahead = deque(_blocks(texts))
+
+    def add(self, text: str) -> None:
+        """The next text of the pool."""
+        if not self._block.admit(text):
+            self._settle()
+            self._unseen.append(text)
+
+    def measure(self, text: str) -> _Measured:
+        """The nearest above the floor, of all that was added."""
+        if text not in self._block.places:
+            self._open(text)
+        return _Measured(self._block.hits(text))
+
+    def strain(self) -> str:
+        """See `RougeLNovelty.strain`."""
+        index = self._index
+        if index.cells < _STRAIN or index.cells < _STRAIN_EACH * index.looked_up:
+            return ""
+        return (
+            f"texts so alike, or so long, are slow to tell apart: {index.compared / index.looked_up:.0f} comparisons"
+            " in full for each so far; the time grows with the square of their number"
+        )
+
+    def _open(self, text: str) -> None:
+        self._settle()
+        while self._ahead and text not in self._ahead[0]:
+            self._ahead.popleft()
+        texts = list(dict.fromkeys(self._ahead.popleft() if self._ahead else [text]))
+        block = self._index.look([tokens(one, self._tokenizer) for one in texts])
+        self._block = _LookedUp(block, {one: place for place, one in enumerate(texts)}, len(self._index))
+
+    def _settle(self) -> None:
+        """What was added becomes part of the index."""
+        if self._block.block is not None:
+            self._index.take(self._block.block, list(self._block.numbers))
+            self._block = _LookedUp(None, {}, 0)
+        for texts in _blocks(self._unseen):
+            self._index.load([tokens(one, self._tokenizer) for one in texts])
+        self._unseen.clear()
+
+
+class _LookedUp:
+    """A block of different texts, and those of them that were added since, by place, with their numbers."""
+
+    def __init__(self, block: Block | None, places: dict[str, int], next_number: int) -> None:
+        self.block = block
+        self.places = places
+        self.numbers: dict[int, int] = {}
+        self._next = next_number
+        self._kept = block.kept.by_text() if block else {}
+        self._inside = block.inside.by_text() if block else {}
+
+    def admit(self, text: str) -> bool:
+        """Note that a text was added, if it can stay what it is here: not known, or added before, is False."""
+        place = self.places.get(text)
+        if place is None or place in self.numbers:
+            return False
+        self.numbers[place] = self._next + len(self.numbers)
+        return True
+
+    def hits(self, text: str) -> tuple[_Hit, ...]:
+        """The best of what was kept before this block, and of what of it was added since."""
+        place = self.places[text]
+        hits = [_Hit(*hit) for hit in self._kept.get(place, ())]
+        hits += self._inside_hits(place)
+        return tuple(sorted(hits, key=lambda hit: (-hit.score, hit.number))[:NEAREST])
+
+    def _inside_hits(self, place: int) -> Iterator[_Hit]:
+        for other, lcs, lengths in self._inside.get(place, ()):
+            if other in self.numbers:
+                yield _Hit(self.numbers[other], lcs, lengths)
+        if self.block is not None and place in self.numbers:
+            length = int(self.block.shelf.lengths[place])
+            if length:
+                yield _Hit(self.numbers[place], length, 2 * length)
+
+
+def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+    """Texts in blocks that can be looked up at once."""
+    block: list[str] = []
+    size = 0
+    for text in texts:
+        if block and (len(block) == BLOCK or size + len(text) > _BLOCK_CHARACTERS):
+            yield block
+            block, size = [], 0
+        block.append(text)
+        size += len(text)
+    if block:
+        yield block
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _shown_above(similar: str, threshold: Fraction) -> Fraction | None:

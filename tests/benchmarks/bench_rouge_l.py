@@ -15,7 +15,8 @@ import time
 from rouge_score import rouge_scorer
 
 from selfinstruct import resources, seed_tasks
-from selfinstruct.filters.rouge_l import RougeLNovelty, tokens
+from selfinstruct.filters.rouge_l import RougeLNovelty
+from selfinstruct.similarity.tokens import tokens
 from selfinstruct.schema import Instruction, Provenance
 
 POOL = 5_000

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
@@ -16,6 +16,7 @@ from selfinstruct.filters import rouge_l
 from selfinstruct.filters.rouge_l import RougeLNovelty
 from selfinstruct.protocols import Drop, Filter
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, Provenance, TaskInstance
+from selfinstruct.similarity import postings, rouge_index, spelling
 from selfinstruct.similarity.tokens import Tokenizer, tokens
 
 MODES = ("exact", "above:0.5", "above:0", "above:1/3", "above:0.9", "off")
@@ -102,7 +103,18 @@ def _runs(draw: st.DrawFn) -> tuple[Tokenizer, list[str], int]:
     return tokenizer, texts, draw(st.integers(0, len(texts)))
 
 
-def _assert_as_specified(run: tuple[Tokenizer, list[str], int], threshold: str, similar: str, careless: bool) -> None:
+class Way(NamedTuple):
+    """How a run is fed: how many records are foreseen at once (0: none), how often another filter drops a new one."""
+
+    foreseen: int = 0
+    dropped_every: int = 0
+    checked: bool = True
+
+
+WAYS = st.builds(Way, st.sampled_from([0, 1, 3, 16]), st.sampled_from([0, 2, 3]), st.booleans())
+
+
+def _assert_as_specified(run: tuple[Tokenizer, list[str], int], threshold: str, similar: str, way: Way) -> None:
     """Feed the run to both and compare every verdict, every neighbour and every mean."""
     tokenizer, texts, seeds = run
     novelty = RougeLNovelty(threshold, tokenizer, similar)
@@ -113,13 +125,16 @@ def _assert_as_specified(run: tuple[Tokenizer, list[str], int], threshold: str, 
             novelty.add(id, text)
             plain.pool.append((id, text))
             continue
+        if way.foreseen and (number - seeds) % way.foreseen == 0:
+            novelty.foresee([_instruction(one) for one in texts[number : number + way.foreseen]])
         record = _instruction(text, id)
         verdict = plain.reason(text)
-        if not careless:
+        if way.checked:
             drop = novelty.check(record)
             assert (drop and drop.reason) == verdict
             assert drop is None or drop.nearest == plain.nearest(text)
-        if verdict is None or careless:
+        elsewhere_dropped = way.dropped_every and number % way.dropped_every == 0
+        if not elsewhere_dropped and (verdict is None or not way.checked):
             kept = novelty.admit(record).novelty
             assert kept is not None
             assert (kept.mode, kept.nearest) == (similar, plain.nearest(text))
@@ -127,22 +142,39 @@ def _assert_as_specified(run: tuple[Tokenizer, list[str], int], threshold: str, 
             plain.pool.append((id, text))
 
 
-@given(run=_runs(), threshold=THRESHOLDS, similar=st.sampled_from(MODES), careless=st.booleans())
+@given(run=_runs(), threshold=THRESHOLDS, similar=st.sampled_from(MODES), way=WAYS)
 def test_verdicts_and_neighbours_are_those_of_the_slow_specification(
-    run: tuple[Tokenizer, list[str], int], threshold: str, similar: str, careless: bool
+    run: tuple[Tokenizer, list[str], int], threshold: str, similar: str, way: Way
 ) -> None:
-    """For any texts in any order, with or without a check before admit, in every mode and tokenizer."""
-    _assert_as_specified(run, threshold, similar, careless)
+    """For any texts in any order, foreseen or not, checked before admit or not, in every mode and tokenizer."""
+    _assert_as_specified(run, threshold, similar, way)
 
 
-@given(run=_runs(), threshold=THRESHOLDS, similar=st.sampled_from(MODES))
-def test_running_out_of_characters_changes_nothing(
-    run: tuple[Tokenizer, list[str], int], threshold: str, similar: str
+SQUEEZED: list[tuple[Any, str, int]] = [
+    (rouge_l, "BLOCK", 3),
+    (rouge_l, "_BLOCK_CHARACTERS", 40),
+    (rouge_index, "LONGEST", 5),
+    (rouge_index, "TOKEN_MASK", 1),
+    (rouge_index, "_AT_ONCE", 3),
+    (rouge_index, "_MOST_FREQUENT", 1),
+    (postings, "TILE", 4),
+    (postings, "_LONG", 2),
+    (postings, "_TOGETHER", 2),
+    (spelling, "LAST_CHARACTER", 2),
+]
+"""Every size the index is built with, so small that a few texts reach beyond it."""
+
+
+@given(run=_runs(), threshold=THRESHOLDS, similar=st.sampled_from(MODES), way=WAYS)
+@settings(max_examples=200)
+def test_no_size_the_index_is_built_with_changes_a_verdict(
+    run: tuple[Tokenizer, list[str], int], threshold: str, similar: str, way: Way
 ) -> None:
-    """Past the last Unicode character tokens are compared as numbers, with the same result."""
+    """Long texts, shared keys, many tiles, several threads, tokens beyond the last character: all decided the same."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rouge_l, "LAST_CHARACTER", 2)
-        _assert_as_specified(run, threshold, similar, careless=False)
+        for module, name, small in SQUEEZED:
+            patch.setattr(module, name, small)
+        _assert_as_specified(run, threshold, similar, way)
 
 
 def test_tokens_that_fall_on_surrogates_are_told_apart() -> None:
@@ -269,8 +301,8 @@ def test_check_then_admit_compares_once(monkeypatch: pytest.MonkeyPatch) -> None
     """Admit reuses the comparison of the check before it, and no other."""
     novelty = _pool("Count up to ten.", similar="exact")
     calls = itertools.count()
-    compare = novelty._compare
-    monkeypatch.setattr(novelty, "_compare", lambda text: (next(calls), compare(text))[1])
+    measure = novelty._pool.measure
+    monkeypatch.setattr(novelty._pool, "measure", lambda text: (next(calls), measure(text))[1])
     novelty.check(_instruction("Name four old trees."))
     novelty.admit(_instruction("Name four old trees.", "one"))
     assert next(calls) == 1
@@ -407,3 +439,34 @@ def test_an_unknown_tokenizer_is_refused() -> None:
     unknown: Any = "de"
     with pytest.raises(ValueError, match="tokenizer must be en, zh or auto, not 'de'"):
         RougeLNovelty(tokenizer=unknown)
+
+
+# --- what a pool costs ----------------------------------------------------------------------------------------------
+
+
+def test_texts_that_defeat_the_index_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of the same few tokens have to be compared with each other, one and all; a line says so."""
+    monkeypatch.setattr(rouge_l, "_STRAIN", 10_000)
+    monkeypatch.setattr(rouge_l, "_STRAIN_EACH", 1000)
+    alike = [_instruction(" ".join(text)) for text in itertools.permutations("abcde")]
+    novelty = RougeLNovelty("0.9", similar="off")
+    novelty.foresee(alike)
+    assert novelty.strain() == ""
+    assert [novelty.check(record) for record in alike] == [None] * 120
+    assert novelty.strain().startswith("texts so alike, or so long, are slow to tell apart: 60 comparisons in full")
+    different = [_instruction(_counted(12, letter)) for letter in "abcdefghij"]
+    novelty = RougeLNovelty("0.9", similar="off")
+    novelty.foresee(different)
+    assert [novelty.check(record) for record in different] == [None] * 10
+    assert novelty.strain() == _pool("a", similar="exact").strain() == ""
+
+
+def test_blocks_of_long_texts_hold_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what is made for a block stays small; a text longer than that is a block of its own."""
+    monkeypatch.setattr(rouge_l, "_BLOCK_CHARACTERS", 10)
+    assert list(rouge_l._blocks(["12345", "12345", "1", "1" * 30, "1"])) == [
+        ["12345", "12345"],
+        ["1"],
+        ["1" * 30],
+        ["1"],
+    ]

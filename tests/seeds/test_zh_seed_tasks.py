@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from selfinstruct.filters.rouge_l import tokens
+from selfinstruct.similarity.tokens import tokens
 from tests.seeds.seed_files import alike, tasks_of
 
 HAN = "\u4e00-\u9fff"
