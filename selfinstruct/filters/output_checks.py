@@ -12,19 +12,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from typing import NamedTuple
 
 from selfinstruct import parsing
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import TaskInstance
+from selfinstruct.similarity import loops
+from selfinstruct.similarity.loops import CJK, GRAM, HANZI, WORD, grams
 
-_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+(?:['’][^\W_{_CJK}]+)*")
-_HANZI = re.compile(f"[{_CJK}]")
-_PIECE = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
-_LIST_MARK = re.compile(r"(?m)^[^\S\n]*(?:(?:\d+[.)]|[-*•])\s|\d+、)")
-_CODE_SIGN = re.compile(r"[][(){}<>=\\|_]")
+_PIECE = re.compile(rf"[{CJK}]|[^\W_{CJK}]+")
 _EMPTY_FENCE = re.compile(r"```(?:\S+\n)?\s*```")
 _STRAY = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|\r(?!\n)")
 
@@ -46,17 +41,11 @@ _LEFT_OUT = re.compile(r"[（(【\[][^（()）【\]]{0,6}此[处處]省略[^（(
 _TAGGED_NONE = re.compile(r"[<＜]\s?(?:no\s?output\b|[无無][输輸]出)", re.IGNORECASE)  # and then why
 _LONGEST_PLACEHOLDER = 60
 
-GRAM = 4
-"""Loops show as runs of four words: shorter ones recur in any text."""
-
 COPIED = 8
 """So many words in a row are not found twice by chance; in 74 outputs of the embedded model they meant a copy."""
 
 COPIED_CHARACTERS = 12
 """So many Chinese characters say as much: 30 random outputs shared 8 in a row with 44 of 8 000 others, 12 with 3."""
-
-CHANTED = 6
-"""A Chinese phrase shorter than this may be said twice on purpose (恭喜发财，恭喜发财); three times is a loop."""
 
 
 class OutputChecks:
@@ -77,9 +66,9 @@ class OutputChecks:
       examples back.
     * ``too_few_words``: fewer than ``min_words`` words, where a Chinese character, kana or hangul syllable is a word.
       Labels count too: leave it at 0, the default, where classification tasks are wanted.
-    * ``ngram_loop``: a phrase is said over and over, see `_evident_loop`, whose rule keeps tables, code and refrains.
-      With ``max_ngram_repeats`` set, also any four words in a row that occur more often than that (1: none may occur
-      twice), wherever they stand; this is meant for small models and costs honest texts.
+    * ``ngram_loop``: a phrase is said over and over, see `loops.phrase_loop`, whose rule keeps tables, code and
+      refrains. With ``max_ngram_repeats`` set, also any four words in a row that occur more often than that (1: none
+      may occur twice), wherever they stand; this is meant for small models and costs honest texts.
     """
 
     def __init__(
@@ -112,23 +101,19 @@ class OutputChecks:
         return Drop("demo_copy", " ".join(min(copied - given))) if copied - given else None
 
     def _too_few(self, record: TaskInstance) -> Drop | None:
-        count = len(_WORD.findall(record.output)) if self.min_words else 0
+        count = len(WORD.findall(record.output)) if self.min_words else 0
         if count < self.min_words:
             return Drop("too_few_words", f"{count} words, at least {self.min_words}")
         return None
 
     def _loop(self, record: TaskInstance) -> Drop | None:
-        text = _LIST_MARK.sub("", record.output).casefold()  # numbered lines that all say the same are a loop
-        words = _WORD.findall(text)
-        matches: list[re.Match[str]] = []
-        for stretch in _stretches(words):
-            matches = matches or list(_WORD.finditer(text))
-            phrase = text[matches[stretch.start].start() : matches[stretch.start + stretch.period].start()]
-            if _evident_loop(stretch, phrase, len(words)):
-                return Drop("ngram_loop", f"{stretch.length // stretch.period} times: {' '.join(phrase.split())}")
-        pieces = _PIECE.findall(text)  # finer than words, so that "that's" and "that is" do not hide a repeat
+        if loop := loops.phrase_loop(record.output):
+            return Drop("ngram_loop", f"{loop.times} times: {loop.said}")
+        pieces = _PIECE.findall(
+            loops.unlisted(record.output)
+        )  # finer than words, so that "that's" and "that is" do not hide a repeat
         if self.max_ngram_repeats is not None and len(pieces) >= GRAM:
-            gram, count = Counter(_grams(pieces, GRAM)).most_common(1)[0]
+            gram, count = Counter(grams(pieces, GRAM)).most_common(1)[0]
             if count > self.max_ngram_repeats:
                 return Drop("ngram_loop", f"{count} times: {' '.join(gram)}")
         return None
@@ -148,7 +133,7 @@ def _no_answer(record: TaskInstance) -> Drop | None:
     output = html.unescape(record.output.strip())  # a page's "&lt;noinput&gt;" is a tag, too
     if left_out := _LEFT_OUT.search(output):
         return Drop("not_available", left_out.group())
-    if output == record.input.strip() and len(_WORD.findall(output)) > 1:
+    if output == record.input.strip() and len(WORD.findall(output)) > 1:
         return Drop("echo", "of the input")
     if len(output) > max(_LONGEST_PLACEHOLDER, 2 * len(record.instruction)):
         return None
@@ -160,7 +145,7 @@ def _no_answer(record: TaskInstance) -> Drop | None:
     sodium = output.strip(".") == "Na"
     if _NO_ANSWER.fullmatch(folded) and not record.is_classification and not sodium:
         return Drop("not_available", output)
-    if len(_WORD.findall(output)) > 1 and folded == _folded(record.instruction):
+    if len(WORD.findall(output)) > 1 and folded == _folded(record.instruction):
         return Drop("echo", "of the instruction")
     return None
 
@@ -174,60 +159,14 @@ def _folded(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
-class _Stretch(NamedTuple):
-    """``length`` words from ``start`` on, each equal to the one ``period`` words before it, once that is within."""
-
-    start: int
-    period: int
-    length: int
-
-
-def _stretches(words: list[str]) -> Iterator[_Stretch]:
-    """Every stretch that says a phrase at least twice, back to back, shortest period first."""
-    last: dict[tuple[str, ...], int] = {}
-    periods = set()
-    for place, gram in enumerate(_grams(words, GRAM)):
-        if gram in last:
-            periods.add(place - last[gram])
-        last[gram] = place
-    for period in sorted(periods):
-        start = 0
-        for same, run in groupby(a == b for a, b in zip(words, words[period:], strict=False)):
-            count = len(list(run))
-            if same and count >= period:
-                yield _Stretch(start, period, period + count)
-            start += count
-
-
-def _evident_loop(stretch: _Stretch, phrase: str, words: int) -> bool:
-    """True when a stretch, in a text of so many words, cannot be meant.
-
-    Either a phrase of at least four words is said at least twice and is the whole text (in Chinese `CHANTED`
-    characters, or four said thrice); or it is said at least four times, over at least 16 words and a third of the text.
-    A phrase of code or of digits alone has to be said eight times over 64 words and a third of the text, because
-    matrices, tables and markup repeat themselves. Three times is a refrain. The numbers were set on published model
-    outputs: they drop the loops found there and keep all else.
-    """
-    plain = any(char.isalpha() for char in phrase) and not _CODE_SIGN.search(phrase)
-    chanted = stretch.period < CHANTED and stretch.length < 3 * stretch.period and _HANZI.search(phrase)
-    if plain and stretch.period >= GRAM and stretch.length == words and not chanted:
-        return True
-    times, least = (4, 16) if plain else (8, 64)
-    return stretch.length >= max(times * stretch.period, least, words / 3)
-
-
 def _copyable(text: str) -> Iterator[tuple[str, ...]]:
     """Every run of words, or of characters where most are Chinese, that is long enough to show a copy."""
     words = _words(text)
     for length, in_chinese in ((COPIED, False), (COPIED_CHARACTERS, True)):
-        for run in _grams(words, length):
-            if (2 * sum(map(bool, map(_HANZI.match, run))) >= length) is in_chinese:
+        for run in grams(words, length):
+            if (2 * sum(map(bool, map(HANZI.match, run))) >= length) is in_chinese:
                 yield run
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
-def _grams(words: list[str], length: int) -> Iterator[tuple[str, ...]]:
-    return zip(*(words[start:] for start in range(length)), strict=False)
+    return WORD.findall(text.casefold())
