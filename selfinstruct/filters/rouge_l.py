@@ -10,7 +10,6 @@ Every decision is that of a comparison with the whole pool, which `similarity.ro
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, TaskInstance
+from selfinstruct.similarity.digests import Digests, Names, digest_of
 from selfinstruct.similarity.rouge_index import BLOCK, Block, RougeIndex
 from selfinstruct.similarity.tokens import Tokenizer, tokens
 from selfinstruct.similarity.whole_pool import WholePool
@@ -63,14 +63,14 @@ class RougeLNovelty:
         self._pool: _Indexed | _Whole = (
             _Whole(tokenizer) if self._floor is None else _Indexed(min(self._floor, self.threshold), tokenizer)
         )
-        self._ids: list[str] = []
-        self._numbers: dict[bytes, int] = {}  # digest of a stripped text → place in _ids
+        self._ids = Names()
+        self._known = Digests()  # of each text, with its place in _ids
         self._last: tuple[str, int, _Measured] | None = None
 
     def add(self, id: str, text: str) -> None:
         """Put a text into the memory unseen: seeds, which are never filtered, and what an earlier run kept."""
         self._pool.add(text)
-        self._numbers.setdefault(_digest(text), len(self._ids))
+        self._known.add(digest_of(text), len(self._ids))
         self._ids.append(id)
 
     def foresee(self, records: Sequence[Instruction | TaskInstance]) -> None:
@@ -79,8 +79,11 @@ class RougeLNovelty:
 
     def check(self, record: Instruction | TaskInstance) -> Drop | None:
         """Why the instruction is not new, with its nearest neighbours, or None."""
-        measured = self._measure(record.instruction)
-        twin = self._numbers.get(_digest(record.instruction))
+        return self._judge(record.instruction)
+
+    def _judge(self, text: str) -> Drop | None:
+        measured = self._measure(text)
+        twin = self._known.number_of(digest_of(text))
         if twin is not None:
             return Drop("duplicate_text", f"equals {self._ids[twin]}", self._nearest(measured))
         if measured.hits and measured.hits[0].above(self.threshold):
@@ -114,8 +117,25 @@ class RougeLNovelty:
     def _nearest(self, measured: _Measured) -> tuple[Neighbour, ...]:
         if self.similar == "off":
             return ()
-        shown = [hit for hit in measured.hits if self._floor is None or hit.above(self._floor)]
+        floor = self._floor if self._floor is not None and self._floor > self.threshold else None
+        shown = [hit for hit in measured.hits if floor is None or hit.above(floor)]  # else all were searched above it
         return tuple(Neighbour(id=self._ids[hit.number], score=round(hit.score, 4)) for hit in shown)
+
+
+def deduplicate(texts: Iterable[str], threshold: str | Fraction = "0.7", tokenizer: Tokenizer = "auto") -> list[str]:
+    """The texts that are new, in order: none equals, or has a ROUGE-L F1 above ``threshold`` with, one kept before it.
+
+    Exact at any number of texts. Raises ValueError for a threshold or tokenizer that `RougeLNovelty` does not take.
+    """
+    novelty = RougeLNovelty(threshold, tokenizer, similar="off")
+    kept: list[str] = []
+    for block in _blocks(texts):
+        novelty._pool.foresee(block)
+        for text in block:
+            if novelty._judge(text) is None:
+                novelty.add(str(len(kept)), text)
+                kept.append(text)
+    return kept
 
 
 class _Hit(NamedTuple):
@@ -275,10 +295,6 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
         size += len(text)
     if block:
         yield block
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.strip().encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _shown_above(similar: str, threshold: Fraction) -> Fraction | None:

@@ -45,6 +45,11 @@ class Run:
         self.slack = slack  # uint8
         self.numbers = numbers  # int32
 
+    @property
+    def memory(self) -> int:
+        """Bytes of its arrays."""
+        return sum(getattr(self, name).nbytes for name in self.__slots__)
+
     def of(self, which: Column, renumbered: Ints) -> Run:
         """Some of the postings, with other numbers."""
         return Run(

@@ -31,6 +31,7 @@ BLOCK = 1024
 """Texts looked up at once, at most."""
 
 _AT_ONCE = 1 << 20  # pairs waiting to be measured: where everything resembles everything, memory stays bounded
+_SMALL = 1 << 14  # a run of fewer postings is cheaper to write anew than to look through
 _MANY = 16  # so many others make it worth a call of its own
 _LOW = np.uint64((1 << 32) - 1)
 _MOST_FREQUENT = (1 << 22) - 1
@@ -84,6 +85,11 @@ class RougeIndex:
     def __len__(self) -> int:
         return len(self._shelf.texts)
 
+    @property
+    def memory(self) -> int:
+        """Bytes of its arrays; the tokens' own spellings, some 150 bytes a distinct token, are not among them."""
+        return self._shelf.memory + self._frequency.nbytes + sum(run.memory for run in self._runs)
+
     # --- keep -------------------------------------------------------------------------------------------------------
 
     def take(self, block: Block, places: Sequence[int]) -> None:
@@ -101,7 +107,7 @@ class RougeIndex:
     def _add(self, run: Run) -> None:
         np.add.at(self._frequency, run.keys >> np.uint32(LENGTH_BITS), 1)
         self._runs.append(run)
-        while len(self._runs) > 1 and 2 * len(self._runs[-1].keys) > len(self._runs[-2].keys):
+        while len(self._runs) > 1 and len(self._runs[-2].keys) < max(2 * len(self._runs[-1].keys), _SMALL):
             newer = self._runs.pop()
             self._runs[-1].absorb(newer)
 
@@ -260,6 +266,11 @@ class _Shelf:
     def signatures(self) -> Words:
         """Shape (texts, `WORDS`)."""
         return self._signatures[: len(self.texts)]
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its arrays."""
+        return self.texts.memory + self._lengths.nbytes + self._signatures.nbytes
 
     def extend(self, other: _Shelf, places: Sequence[int]) -> None:
         """Take some texts of another shelf."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from array import array
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +11,10 @@ import numpy.typing as npt
 
 Spelling = str | list[int]
 
-LAST_CHARACTER = 0x10FFFF
+FIRST = 0
+"""The number of the first token."""
+
+_CODEC = f"utf-32-{'le' if sys.byteorder == 'little' else 'be'}"
 
 
 class Alphabet:
@@ -28,7 +32,7 @@ class Alphabet:
         try:
             return [codes[token] for token in tokens]
         except KeyError:
-            return [codes.setdefault(token, len(codes)) for token in tokens]
+            return [codes.setdefault(token, FIRST + len(codes)) for token in tokens]
 
 
 class Texts:
@@ -42,6 +46,11 @@ class Texts:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    @property
+    def memory(self) -> int:
+        """Bytes of its arrays."""
+        return self._codes.itemsize * len(self._codes) + self._ends.itemsize * len(self._ends)
 
     def append(self, codes: Sequence[int]) -> None:
         """Take a text."""
@@ -65,10 +74,13 @@ class Texts:
         return {number: spelling(self.codes(number)) for number in set(numbers)}
 
 
-def spelling(codes: Sequence[int]) -> Spelling:
+def spelling(codes: array[int]) -> Spelling:
     """A string with one character a token: what rapidfuzz compares fastest.
 
     There are about 1.1 million characters (surrogates serve too, as nothing here is ever encoded); a text with a token
     beyond them is spelled as the list of its numbers, which rapidfuzz compares with a string as it would two strings.
     """
-    return "".join(map(chr, codes)) if max(codes, default=0) <= LAST_CHARACTER else list(codes)
+    try:
+        return codes.tobytes().decode(_CODEC, "surrogatepass")
+    except UnicodeDecodeError:
+        return codes.tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,11 +23,11 @@ class WholePool:
 
     def add(self, tokens: Sequence[str]) -> None:
         """Keep a text."""
-        self._spellings.append(spelling(self._alphabet.spell(tokens)))
+        self._spellings.append(spelling(array("I", self._alphabet.spell(tokens))))
         self._lengths.append(len(tokens))
 
     def compare(self, tokens: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The longest common subsequence with each text, and the tokens of both together; shapes (texts,)."""
-        mine = [spelling(self._alphabet.spell(tokens))]
+        mine = [spelling(array("I", self._alphabet.spell(tokens)))]
         lcs = process.cdist(mine, self._spellings, scorer=LCSseq.similarity, dtype=np.int32)
         return lcs[0].astype(np.int64), np.array(self._lengths, np.int64) + len(tokens)

@@ -160,7 +160,8 @@ SQUEEZED: list[tuple[Any, str, int]] = [
     (postings, "TILE", 4),
     (postings, "_LONG", 2),
     (postings, "_TOGETHER", 2),
-    (spelling, "LAST_CHARACTER", 2),
+    (spelling, "FIRST", 0x10FFFF - 1),
+    (rouge_index, "_SMALL", 0),
 ]
 """Every size the index is built with, so small that a few texts reach beyond it."""
 

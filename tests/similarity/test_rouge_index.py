@@ -106,12 +106,15 @@ def test_of_many_hits_the_best_are_told() -> None:
 
 
 def test_it_says_what_it_did() -> None:
-    """Texts looked up, postings looked at, pairs measured."""
+    """Texts looked up, postings looked at, pairs measured, and the bytes of what it keeps."""
     index = RougeIndex(Fraction(7, 10), workers=1)
     index.load([["a", "b", "c"], ["d", "e", "f"]])
     index.look([["a", "b", "c"], ["x", "y", "z"]])
     assert (index.looked_up, index.compared) == (2, 1)
     assert index.scanned > 0
+    before = index.memory
+    index.load([["a", "b", "c"]])
+    assert index.memory - before == 3 * 25 + 3 * 4 + 8 + 8 * (1 + 8)  # postings, tokens, end, length and signature
 
 
 def test_a_block_has_a_limit() -> None:
