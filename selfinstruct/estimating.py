@@ -10,7 +10,7 @@ file of requests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -160,6 +160,42 @@ def of_run(plan: Plan, target: int) -> Forecast:
     forecast.reach = _share(forecast) if caps.any else None
     forecast.assumptions += [_GUESSED, *measure.assumptions(), *common_assumptions(settings)]
     return forecast
+
+
+def of_refiltered(plan: Plan, waiting: Iterable[tuple[int, Record]]) -> Forecast:
+    """What it would come to to ask about records for which no answer was recorded.
+
+    Each comes with the number of the stage, in the plan's chain, from which on it is still to be asked about.
+    """
+    settings, endpoint = plan.settings, plan.opened.endpoint
+    caps = call_path.caps_of(settings)
+    price = call_path.price_finder(endpoint.identity, settings)(endpoint.model)
+    forecast = Forecast("records", 0, {}, {endpoint.model: price}, caps, settings)
+    if (rows := _ledger(plan.path)) is not None:
+        forecast.count_recorded(rows.spending())
+        rows.close()
+    measure = Measure(capped=caps.rest_on_bounds)
+    again = 1 + plan.recipe.classify.resamples
+    for number, record in waiting:
+        forecast.wanted += 1
+        for link in plan.links[number:]:
+            job = Job(link.stage.name, 0, 0, _as_read(link, record))
+            once = _call(plan, link, job, measure, price)
+            if link.table == "classify":
+                once = once._replace(high=once.high.scaled(again))
+            forecast.stages[link.stage.name] = forecast.stages.get(link.stage.name, Estimate()).plus(once)
+    forecast.unpriced = 0 if price else forecast.total.likely.calls
+    forecast.reach = _share(forecast) if caps.any else None
+    forecast.assumptions += ["low and likely: each verdict asked once, high: as often as it may be"]
+    forecast.assumptions += [*measure.assumptions(), *common_assumptions(settings)]
+    return forecast
+
+
+def _as_read(link: Link, record: Record) -> Record:
+    """A record that feeds an earlier stage, as this one would read it; a task nobody classified yet counts as none."""
+    assert link.stage.reads is not None
+    known = {"is_classification": False} | record.model_dump()
+    return link.stage.reads.model_validate({name: known[name] for name in link.stage.reads.model_fields})
 
 
 def _finished(manifests: Sequence[Manifest | None], target: int) -> bool:

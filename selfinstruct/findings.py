@@ -27,12 +27,14 @@ class Report:
     """What a check of the run at ``path`` has found so far. ``counts`` says how much was looked at.
 
     ``in_use``: a process works on the run, so what moves (open rounds, results, temporary files) was left out.
+    ``command`` is the one that derives this run's files anew, where that is not `rebuild`.
     """
 
     path: Path
     in_use: bool = False
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    command: str = ""
     counts: Counter[str] = field(default_factory=Counter)
     _of_file: Counter[str] = field(default_factory=Counter)
 
@@ -44,7 +46,7 @@ class Report:
     @property
     def rebuild(self) -> str:
         """The hint for what can be derived anew."""
-        return f"'selfinstruct rebuild {self.path}' derives it anew from the ledger"
+        return f"'{self.command or f'selfinstruct rebuild {self.path}'}' derives it anew from the ledger"
 
     def found(self, file: str, what: str, hint: str, place: object = None) -> None:
         """Damage in a file of the run, at a line or call of it where that is known."""

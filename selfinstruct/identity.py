@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -27,19 +28,19 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
         model.json_mode model.send_seed model.reproducible model.context
         bootstrap.temperature bootstrap.top_p bootstrap.presence_penalty bootstrap.frequency_penalty
         bootstrap.max_tokens bootstrap.num_demos bootstrap.machine_demos bootstrap.new_tasks bootstrap.threshold
-        bootstrap.similar bootstrap.rules
+        bootstrap.similar bootstrap.rules bootstrap.use
         classify.temperature classify.top_p classify.presence_penalty classify.frequency_penalty classify.max_tokens
         classify.demos classify.resamples classify.resample_temperature
         instances.temperature instances.top_p instances.presence_penalty instances.frequency_penalty
         instances.max_tokens instances.max_tokens_classification instances.demos_output_first
         instances.demos_input_first instances.max_instances instances.keep instances.min_output_words
-        instances.max_ngram_repeats
+        instances.max_ngram_repeats instances.use
         alpaca.temperature alpaca.top_p alpaca.presence_penalty alpaca.frequency_penalty alpaca.max_tokens
         alpaca.format alpaca.num_demos alpaca.machine_demos alpaca.tasks alpaca.threshold alpaca.similar alpaca.rules
-        alpaca.min_output_words alpaca.max_ngram_repeats
+        alpaca.min_output_words alpaca.max_ngram_repeats alpaca.use
         belle.temperature belle.top_p belle.presence_penalty belle.frequency_penalty belle.max_tokens
         belle.format belle.num_demos belle.machine_demos belle.tasks belle.threshold belle.similar belle.rules
-        belle.min_output_words belle.max_ngram_repeats""".split()
+        belle.min_output_words belle.max_ngram_repeats belle.use""".split()
     ),
     # How, how fast and for how much: may differ at every start. Fields of the settings.
     "operational": frozenset(
@@ -50,6 +51,44 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
     "extending": frozenset({"target"}),
 }
 """What a change between two starts of a run means. A new field has to be listed: a test fails for one that is not."""
+
+
+class Refiltered(Noun):
+    """Of a refiltered run: whose candidates it judges anew, and what it judges them by otherwise.
+
+    ``run`` is the parent's name, ``parent`` the digest of what this stage was started with there, ``target`` how many
+    records its first stage accepted or was asked for, ``rounds`` how many of its rounds were in shards. ``calls`` is
+    the number of the last call in the ledger that was taken over. ``changed`` are the recipe's keys that were set.
+    ``meaning`` says for people what such a run is not.
+    """
+
+    run: str
+    parent: str
+    target: int
+    rounds: int
+    calls: int
+    changed: dict[str, Any]
+    meaning: str = (
+        "the parent's candidates, filtered anew; not a fresh run at these settings: rounds and prompts are the"
+        " parent's, drawn from the pool as it grew there"
+    )
+
+    def beside(self, path: Path) -> Path:
+        """Where the parent of the run at ``path`` should be."""
+        return path.resolve().parent / self.run
+
+    def command(self, path: Path) -> str:
+        """The command that made the run at ``path``, goes on with it, and derives anew what of it is damaged."""
+        beside = self.beside(path)
+        parent = str(beside) if beside.is_dir() else self.run
+        sets = (
+            word for key, value in self.changed.items() for word in ("--set", f"{key}={orjson.dumps(value).decode()}")
+        )
+        return shlex.join(["selfinstruct", "refilter", parent, *sets, "--out", str(path)])
+
+    def advice(self, path: Path) -> str:
+        """What such a run is, and what goes on with it."""
+        return f"'{self.run}' refiltered: only its own command goes on with it, or mends it: {self.command(path)}"
 
 
 class StageIdentity(Noun):
@@ -73,6 +112,19 @@ class StageIdentity(Noun):
         return hashlib.sha256(orjson.dumps(self.identity, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     @property
+    def refiltered(self) -> Refiltered | None:
+        """Whose candidates these are, where the run is a refiltered one. Raises `DamagedRun` when it does not say."""
+        block = self.identity.get("refiltered")
+        try:
+            return Refiltered.model_validate(block) if block else None
+        except ValidationError as error:
+            raise DamagedRun(f"{self.stage}/stage.json: does not say whose candidates these are") from error
+
+    def of(self, refiltered: Refiltered) -> StageIdentity:
+        """The same, of a refiltered run."""
+        return self.model_copy(update={"identity": {**self.identity, "refiltered": refiltered.model_dump()}})
+
+    @property
     def endpoint(self) -> tuple[Endpoint, Rendering]:
         """Who answers, and how it is asked. Raises `DamagedRun` when that is not there."""
         model = self.identity.get("model")
@@ -94,6 +146,8 @@ def of_stage(
     values = recipe.model_dump(mode="json")
     shared = {name: value for name, value in values.items() if name in CLASSES["identity"] - {"seed_tasks"}}
     own = {name: value for name, value in values[link.table].items() if f"{link.table}.{name}" in CLASSES["identity"]}
+    if not own.get("use"):
+        own.pop("use", None)  # as before there was such a key: an older run goes on
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
     identity = {
         **shared,
@@ -106,6 +160,7 @@ def of_stage(
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "filters": [type(item).__name__ for item in link.filters],
         "languages": f"sha256 {rules.digest('languages')}",  # the words `LanguageMatch` goes by
+        **({"used": dict(link.data)} if link.data else {}),  # what the filters of `use` go by
         "seeds": f"{len(seeds)} tasks, sha256 {hashlib.sha256(seed_bytes).hexdigest()}",
         "upstream": upstream.digest if upstream else None,
     }
@@ -198,6 +253,8 @@ def _unsealed(data: bytes) -> Any:
 
 def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
     """Raise `IdentityChanged` with every difference, one a line, when the run was started with other settings."""
+    if before.refiltered and not now.refiltered:
+        raise IdentityChanged(f"{folder.parent}: is {before.refiltered.advice(folder.parent)}")
     old, new = _flat(before.identity), _flat(now.identity)
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     # An empty table that was filled is told by what it was filled with.

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 from selfinstruct import __version__, call_path, identity, resources, run_folder, seed_tasks
@@ -18,6 +19,7 @@ from selfinstruct.ledger_reader import Spending
 from selfinstruct.methods import METHODS, Link, Parts
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
+from selfinstruct.protocols import Straining
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Instruction, Lang, Provenance, SeedTask
@@ -26,7 +28,10 @@ from selfinstruct.store import StageStore, Tally, read_manifest
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run needs, checked, before anything is written or sent."""
+    """Everything a run needs, checked, before anything is written or sent.
+
+    ``refiltered`` says whose candidates a refiltered run judges anew, stage by stage.
+    """
 
     path: Path
     recipe: Recipe
@@ -34,6 +39,7 @@ class Plan:
     seeds: list[SeedTask]
     opened: Opened
     links: list[Link]
+    refiltered: Sequence[identity.Refiltered] = ()
 
 
 @dataclass
@@ -118,16 +124,26 @@ def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
 
 def run(plan: Plan, account: Account, watch: Watch) -> None:
     """Run to the account's target, or resume. Raises what stopped it; the account is true either way."""
-    started = time.monotonic()
     held = run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs)
     with held, Ledger(plan.path / "ledger.sqlite3", sync=plan.settings.sync) as ledger:
-        _settle_identity(plan, account, started_before=ledger.rows.has_answers())
-        try:
-            with asyncio.Runner(loop_factory=call_path.loop_factory()) as loop:
-                loop.run(_run(plan, ledger, account, watch))
-        finally:
-            account.spending, account.currency = ledger.rows.spending(), ledger.rows.currency()
-            account.seconds = time.monotonic() - started
+        settle_identity(plan, account, started_before=ledger.rows.has_answers())
+        work(plan, ledger, account, watch)
+
+
+def work(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> None:
+    """What `run` does once folder and ledger are held, and the folder says what the run is."""
+    started = time.monotonic()
+    try:
+        with asyncio.Runner(loop_factory=call_path.loop_factory()) as loop:
+            loop.run(_run(plan, ledger, account, watch))
+    finally:
+        account.spending, account.currency = ledger.rows.spending(), ledger.rows.currency()
+        account.seconds = time.monotonic() - started
+    check_usable(plan, account)
+
+
+def check_usable(plan: Plan, account: Account) -> None:
+    """Raise `UnusableAnswers` where more of a finished run's answers are unusable than the settings allow."""
     if account.unusable_share > plan.settings.max_unusable:
         raise UnusableAnswers(
             f"done, but {account.unusable_share:.0%} of the answers could not be used"
@@ -150,7 +166,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
     runner = Runner(
         chain,
         path.gate,
-        target=account.target,
+        target=None if plan.refiltered else account.target,
         lag=plan.recipe.lag,
         in_step=plan.recipe.in_step,
         screened=lambda: watch(chain),
@@ -166,6 +182,9 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
             await runner.run()
         finally:
             await path.model.aclose()
+    account.notes += [
+        line for run in chain for item in run.filters if isinstance(item, Straining) and (line := item.strain())
+    ]
     account.exhausted = runner.exhausted
     if runner.exhausted:
         accepted = chain[0].store.accepted
@@ -178,7 +197,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
 # --- the chain as it stands on disk -----------------------------------------------------------------------------------
 
 
-def _settle_identity(plan: Plan, account: Account, *, started_before: bool) -> None:
+def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> None:
     """Compare with, or write, every stage's ``stage.json``. Raises `IdentityChanged` before anything is spent.
 
     A run without a single recorded answer has no bytes to protect: a mistaken address or parameter can be mended.
@@ -186,9 +205,10 @@ def _settle_identity(plan: Plan, account: Account, *, started_before: bool) -> N
     upstream: identity.StageIdentity | None = None
     both = (plan.opened.endpoint, plan.opened.rendering)
     pending = []
-    for link in plan.links:
+    for link, refiltered in zip_longest(plan.links, plan.refiltered):
         folder = plan.path / link.stage.name
         now = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, account.target)
+        now = now.of(refiltered) if refiltered else now
         before = identity.read(folder) if started_before else None
         if before is not None:
             identity.compare(folder, before, now)

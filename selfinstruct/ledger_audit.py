@@ -33,7 +33,8 @@ _ATTEMPTS_OF_CALLS = (
     " FROM attempts GROUP BY call)"
     " SELECT hex(c.key), coalesce(a.state, 'open'), coalesce(s.settled, 0), coalesce(s.refused, 0) FROM calls c"
     " LEFT JOIN answers a ON a.call = c.id LEFT JOIN sums s ON s.call = c.id"
-    " WHERE coalesce(s.settled, 0) != (a.state IS 'settled') OR coalesce(s.refused, 0) != (a.state IS 'refused')"
+    " WHERE (coalesce(s.settled, 0) != (a.state IS 'settled') OR coalesce(s.refused, 0) != (a.state IS 'refused'))"
+    " AND NOT (c.id <= ? AND s.call IS NULL)"
 )
 _BAD_ATTEMPTS = (
     "SELECT t.id, CASE WHEN c.id IS NULL THEN 'belongs to no call'"
@@ -86,14 +87,17 @@ class LedgerAudit:
         if self._db is not None:
             self._db.close()
 
-    def check(self, endpoints: Mapping[str, Endpoint]) -> None:
-        """Check every row. ``endpoints`` are the stages' own; calls of other stages keep their keys unchecked."""
+    def check(self, endpoints: Mapping[str, Endpoint], taken_over: int = 0) -> None:
+        """Check every row. ``endpoints`` are the stages' own; calls of other stages keep their keys unchecked.
+
+        Calls up to the number ``taken_over`` were answered in another run's ledger: here they have no attempts.
+        """
         if not self.readable:
             return
         try:
             self._check_file()
             self._check_calls(endpoints)
-            self._check_attempts()
+            self._check_attempts(taken_over)
         except sqlite3.Error as error:
             self.readable = False
             self._damaged(f"cannot be read to its end: {error}", _FROM_A_COPY)
@@ -160,11 +164,11 @@ class LedgerAudit:
                 " happens when settings are mended before the first answer (or were changed since); they are never used"
             )
 
-    def _check_attempts(self) -> None:
+    def _check_attempts(self, taken_over: int) -> None:
         (self._report.counts["attempts"],) = next(self._rows("SELECT count(*) FROM attempts"))
         for attempt, complaint in self._rows(_BAD_ATTEMPTS):
             self._damaged(complaint, _FROM_A_COPY, f"attempt {attempt}")
-        for key, state, settled, refused in self._rows(_ATTEMPTS_OF_CALLS):
+        for key, state, settled, refused in self._rows(_ATTEMPTS_OF_CALLS, taken_over):
             what = f"the call is {state}, its attempts say {settled} times settled and {refused} times refused"
             self._damaged(what, _FROM_A_COPY, f"call {key[:12].lower()}")
         (reserved,) = next(self._rows("SELECT count(*) FROM attempts WHERE state = 'reserved'"))
@@ -174,9 +178,9 @@ class LedgerAudit:
                 " the next start counts them as ambiguous"
             )
 
-    def _rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, sql: str, *values: object) -> Iterator[tuple[Any, ...]]:
         assert self._db is not None
-        yield from self._db.execute(sql)
+        yield from self._db.execute(sql, values)
 
     def _damaged(self, what: str, hint: str, place: object = None) -> None:
         self._report.found(LEDGER, what, hint, place)

@@ -34,6 +34,12 @@ CREATE TABLE IF NOT EXISTS attempts (
 CREATE INDEX IF NOT EXISTS attempts_reserved ON attempts (call) WHERE state = 'reserved';
 """
 
+_TAKE_CALLS = (
+    "INSERT INTO main.calls SELECT * FROM parent.calls"
+    " WHERE id <= ? AND id IN (SELECT call FROM parent.answers) ORDER BY id"
+)
+_TAKE_ANSWERS = "INSERT INTO main.answers SELECT * FROM parent.answers WHERE call IN (SELECT id FROM main.calls)"
+
 
 def connect(path: Path, *, sync: bool = True) -> sqlite3.Connection:
     """Open the file, making it if need be, readable by its owner only. Raises what `failure` says."""
@@ -63,6 +69,23 @@ def make_current(db: sqlite3.Connection, path: Path) -> None:
         _from_version_1(db, path)
     if version_of(db) < VERSION:
         db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def take_over(path: Path, parent: Path, calls: int) -> None:
+    """Copy into an empty ledger every answered call of another one up to that number, all at once or none.
+
+    They keep their numbers and have no attempts here: an answer that was paid for there costs nothing a second time.
+    """
+    with contextlib.closing(connect(path)) as db:
+        try:
+            make_current(db, path)
+            db.execute("ATTACH DATABASE ? AS parent", (str(parent),))
+            db.execute("BEGIN IMMEDIATE")
+            db.execute(_TAKE_CALLS, (calls,))
+            db.execute(_TAKE_ANSWERS)
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise failure(path, error) from error
 
 
 def failure(path: Path, error: Exception) -> SelfinstructError:

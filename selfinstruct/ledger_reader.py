@@ -131,6 +131,14 @@ class LedgerReader:
         rows = self._rows("SELECT round, slot FROM calls WHERE stage = ? ORDER BY round DESC, slot DESC LIMIT 1", stage)
         return (int(rows[0][0]), int(rows[0][1])) if rows else (-1, -1)
 
+    def last_call(self) -> int:
+        """The number of the last call that has been answered or refused; 0 before the first."""
+        return int(self._rows("SELECT coalesce(max(call), 0) FROM answers")[0][0])
+
+    def is_empty(self) -> bool:
+        """True until the first call."""
+        return not self._rows("SELECT 1 FROM calls LIMIT 1")
+
     def has_answers(self) -> bool:
         """True as soon as one call has been answered or refused."""
         return bool(self._rows("SELECT 1 FROM answers LIMIT 1"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import prompts
-from selfinstruct.errors import BadData, UsageProblem
+from selfinstruct import prompts, suite
+from selfinstruct.errors import BadData, ConfigProblem, UsageProblem
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.output_checks import OutputChecks
@@ -17,7 +17,7 @@ from selfinstruct.money import LIKELY_ANSWER
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter, Stage
 from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe, Recipe
-from selfinstruct.schema import Rendering, Sampling, SeedTask
+from selfinstruct.schema import Instruction, Lang, Novelty, Provenance, Rendering, Sampling, SeedTask
 from selfinstruct.stages.alpaca import Alpaca
 from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify
@@ -32,6 +32,7 @@ class Link:
     """One stage of a chain, the prompts it sends and the filters its records pass, in order.
 
     ``asks_for`` is how many records one answer is asked to hold, ``answer`` about how many tokens it then has.
+    ``data`` is what the recipe's ``use`` filters go by: digests of their rules and files.
     """
 
     stage: Stage
@@ -39,6 +40,7 @@ class Link:
     filters: Sequence[Filter[Any]]
     asks_for: int = 1
     answer: int = LIKELY_ANSWER
+    data: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def table(self) -> str:
@@ -98,9 +100,10 @@ def _whole_tasks(parts: Parts, name: str, recipe: AlpacaRecipe) -> Link:
     )
     checks = OutputChecks(min_words=recipe.min_output_words, max_ngram_repeats=recipe.max_ngram_repeats)
     cheap: list[Filter[Any]] = [Heuristics(recipe.rules), LanguageMatch(parts.recipe.lang), checks]
+    more, data = _used(parts, name, recipe.use)
     new = recipe.tasks - recipe.num_demos
     # Novelty last: it costs the most.
-    return Link(stage, (prompt,), [*cheap, _novelty(parts, name, recipe)], new, new * _TOKENS_A_TASK)
+    return Link(stage, (prompt,), [*cheap, *more, _novelty(parts, name, recipe)], new, new * _TOKENS_A_TASK, data)
 
 
 def _bootstrap(parts: Parts) -> Link:
@@ -120,7 +123,9 @@ def _bootstrap(parts: Parts) -> Link:
         new_tasks=recipe.new_tasks,
     )
     cheap: list[Filter[Any]] = [Heuristics(recipe.rules), LanguageMatch(parts.recipe.lang)]
-    return Link(stage, (prompt,), [*cheap, _novelty(parts, "bootstrap", recipe)], recipe.new_tasks)
+    more, data = _used(parts, "bootstrap", recipe.use)
+    filters = [*cheap, *more, _novelty(parts, "bootstrap", recipe)]
+    return Link(stage, (prompt,), filters, recipe.new_tasks, data=data)
 
 
 def _enough_seeds(parts: Parts, table: str, needed: int) -> None:
@@ -128,6 +133,31 @@ def _enough_seeds(parts: Parts, table: str, needed: int) -> None:
         raise BadData(
             f"{len(parts.seeds)} seed tasks, but a prompt shows {needed}: add some or lower {table}.num_demos"
         )
+
+
+def _used(parts: Parts, table: str, uses: Sequence[str]) -> tuple[list[Filter[Any]], dict[str, str]]:
+    """The filters a table's ``use`` names, those that compare knowing the seeds, and what they go by."""
+    try:
+        chain = suite.choose(uses, parts.recipe.lang)
+    except (UsageProblem, BadData) as error:
+        raise ConfigProblem(f"{table}.use: {error}") from error
+    for chosen in chain:
+        if table == "bootstrap" and chosen.entry.judges_output:
+            raise ConfigProblem(f"bootstrap.use: '{chosen.use}' judges an output, and this stage has none")
+        if table == "instances" and chosen.entry.compares:
+            raise ConfigProblem(
+                f"instances.use: '{chosen.use}' compares instructions, which are new: use it in bootstrap"
+            )
+        if chosen.entry.compares:
+            for seed in parts.seeds:
+                chosen.filter.admit(_known(seed, parts.recipe.lang))
+    return [chosen.filter for chosen in chain], {name: digest for one in chain for name, digest in one.data.items()}
+
+
+def _known(seed: SeedTask, lang: Lang) -> Instruction:
+    """A seed as a record that need not be measured."""
+    novelty = Novelty(mode="off")
+    return Instruction(id=seed.id, instruction=seed.instruction, lang=lang, provenance=Provenance(), novelty=novelty)
 
 
 def _novelty(parts: Parts, table: str, recipe: AlpacaRecipe | BootstrapRecipe) -> RougeLNovelty:
@@ -173,7 +203,8 @@ def _instances(parts: Parts) -> Link:
         max_ngram_repeats=recipe.max_ngram_repeats,
         worked_examples=[example["output"] for example in shown if "output" in example],
     )
-    return Link(stage, (output_first, input_first), [LanguageMatch(parts.recipe.lang), checks])
+    more, data = _used(parts, "instances", recipe.use)
+    return Link(stage, (output_first, input_first), [LanguageMatch(parts.recipe.lang), checks, *more], data=data)
 
 
 def _sampling(recipe: Sampling) -> Sampling:

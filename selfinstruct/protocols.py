@@ -114,3 +114,12 @@ class Foreseeing(Protocol[Seen]):
         Changes no verdict: every `check` is answered as if nothing had been foreseen.
         """
         ...
+
+
+@runtime_checkable
+class Straining(Protocol):
+    """A filter whose memory some data can make slow, and which says so while it is at work."""
+
+    def strain(self) -> str:
+        """A line for people: what makes it slow; empty as long as nothing does."""
+        ...

@@ -84,6 +84,7 @@ class BootstrapRecipe(Sampling):
     threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
     similar: str = "above:0.5"
     rules: Rules = Field(default_factory=lambda: Rules(**_shipped("bootstrap", "en")))
+    use: tuple[str, ...] = ()  # more filters, `selfinstruct filter --list` names them; novelty comes after them
 
 
 class ClassifyRecipe(Sampling):
@@ -114,6 +115,7 @@ class InstancesRecipe(Sampling):
     keep: int = Field(default=5, ge=1)  # kept, drawn at random from the valid ones
     min_output_words: int = Field(default=0, ge=0)
     max_ngram_repeats: int | None = Field(default=None, ge=1)
+    use: tuple[str, ...] = ()
 
 
 class AlpacaRecipe(Sampling):
@@ -137,6 +139,7 @@ class AlpacaRecipe(Sampling):
     rules: Rules = Field(default_factory=lambda: Rules(**_shipped("alpaca", "en")))
     min_output_words: int = Field(default=0, ge=0)
     max_ngram_repeats: int | None = Field(default=None, ge=1)
+    use: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:

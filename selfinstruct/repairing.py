@@ -10,26 +10,21 @@ import filecmp
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from selfinstruct import batch_file, config, identity, launch, results, run_folder, verifying, wire
-from selfinstruct.admission.gate import Gate
+from selfinstruct import batch_file, deriving, identity, results, run_folder, verifying
 from selfinstruct.batch import STAGE as COMPLETE
 from selfinstruct.batch import Batch, draw_of
-from selfinstruct.errors import BadData, DamagedRun, OutputFailed, Withdrawn
+from selfinstruct.errors import BadData, ConfigProblem, DamagedRun
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_audit import LEDGER, calls_of, calls_with
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.models.opening import Opened
-from selfinstruct.recipe import Recipe
 from selfinstruct.results import ANSWERS, ERRORS, Written
-from selfinstruct.runner import Runner, StageRun
-from selfinstruct.schema import Completion, Draw, Endpoint, Request
+from selfinstruct.schema import Draw
 from selfinstruct.shard_audit import DATA_FILE, TEMPORARY_FILE
-from selfinstruct.store import Manifest, StageStore, read_manifest
+from selfinstruct.store import Manifest, read_manifest
 
 _WORKPLACE = ".rebuilt"
 """The folder below the run's in which its files are derived, and which a crash may leave behind."""
@@ -52,12 +47,15 @@ def rebuild(path: Path) -> Rebuilt:
     Nothing is replaced before everything is derived. A run that was not finished is derived as far as its ledger
     reaches. Raises `RunLocked`, `DamagedRun` naming the call that the ledger has lost or that is damaged in it,
     `IdentityChanged` where prompts or seeds are no longer those of the run, `BadData` where the file of requests is
-    gone, is not the one that was checked, or is another one, with fewer answers, than the results were made of.
+    gone, is not the one that was checked, or is another one, with fewer answers, than the results were made of, and
+    `ConfigProblem` for a refiltered run, which its own command derives anew.
     """
+    if refiltered := next((started.refiltered for started in identity.of_run(path) if started.refiltered), None):
+        raise ConfigProblem(f"{path}: is {refiltered.advice(path)}")
     with run_folder.held(path), closing(LedgerReader(path / LEDGER)) as rows:
         if (path / COMPLETE).is_dir():
             return _rebuild_results(path, rows)
-        with _workplace(path) as place:
+        with deriving.workplace(path, _WORKPLACE) as place:
             manifests = _derive(path, place, rows)
             done = Rebuilt()
             for stage, manifest in manifests.items():
@@ -65,58 +63,26 @@ def rebuild(path: Path) -> Rebuilt:
             return done
 
 
-@contextmanager
-def _workplace(path: Path) -> Iterator[Path]:
-    place = path / _WORKPLACE
-    try:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(mode=0o700)
-        yield place
-    except OSError as error:
-        raise OutputFailed(f"{error.filename}: cannot write: {error.strerror}; nothing recorded is lost") from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
 # --- generate ---------------------------------------------------------------------------------------------------------
-
-
-class _AsRecorded:
-    """The run's ledger as a model. Where it holds no answer the derivation ends, without an error."""
-
-    def __init__(self, rows: LedgerReader, endpoint: Endpoint) -> None:
-        self.lost: list[Draw] = []
-        self._rows = rows
-        self._endpoint = endpoint
-
-    async def complete(self, request: Request) -> Completion:
-        """The recorded answer. Raises `Withdrawn` where there is none."""
-        call = self._rows.find(request.draw, wire.call_key(self._endpoint, request))
-        if call is None or call.state == "open":
-            self.lost.append(request.draw)
-            raise Withdrawn(f"the ledger holds no answer for {request.draw}")
-        return call.completion()
-
-    async def aclose(self) -> None:
-        """The ledger belongs to the run."""
 
 
 def _derive(path: Path, place: Path, rows: LedgerReader) -> dict[str, Manifest]:
     """Derive the run's files below ``place``; returns what each stage has now."""
-    recipe, target = identity.recipe_of(path)
+    _, target = identity.recipe_of(path)
     first = identity.of_run(path)[0]
     before = read_manifest(path / first.stage)
     if before is not None and before.state == "complete" and before.accepted < target:
         # A run that was being extended: its shards may still be those of the smaller target.
-        found, _ = asyncio.run(_run(path, place, rows, recipe, before.accepted))
+        found = _manifests(asyncio.run(deriving.derive(path, place, rows, before.accepted)))
         if found[first.stage].accepted == before.accepted and found[first.stage].rounds == before.rounds:
             return found
         shutil.rmtree(place)
         place.mkdir(mode=0o700)
-    found, lost = asyncio.run(_run(path, place, rows, recipe, target))
+    derived = asyncio.run(deriving.derive(path, place, rows, target))
+    found = _manifests(derived)
     for stage, manifest in found.items():
         if manifest.state == "running" and _shards_at(path / stage) > len(manifest.shards):
-            call = min(lost, key=lambda draw: (draw.round, draw.slot), default="")
+            call = min(derived.model.lost, key=lambda draw: (draw.round, draw.slot), default="")
             raise DamagedRun(
                 f"{path / LEDGER}: has lost the answer of call {call}, so {stage}/shard-{len(manifest.shards)}.jsonl"
                 " cannot be derived; nothing was changed; put the ledger back from a copy"
@@ -124,36 +90,15 @@ def _derive(path: Path, place: Path, rows: LedgerReader) -> dict[str, Manifest]:
     return found
 
 
+def _manifests(derived: deriving.Derived) -> dict[str, Manifest]:
+    """What is in whole shards, by stage."""
+    return {run.stage.name: run.store.manifest for run in derived.chain}
+
+
 def _shards_at(folder: Path) -> int:
     """How many shards a stage has: those its manifest names, or all there are where it cannot be read."""
     manifest = read_manifest(folder)
     return len(list(folder.glob("shard-*.jsonl"))) if manifest is None else len(manifest.shards)
-
-
-async def _run(
-    path: Path, place: Path, rows: LedgerReader, recipe: Recipe, target: int
-) -> tuple[dict[str, Manifest], list[Draw]]:
-    """The loop of a run over its own ledger; what is in whole shards, and the calls that the ledger does not have."""
-    started = identity.of_run(path)
-    endpoint, rendering = started[0].endpoint
-    model = _AsRecorded(rows, endpoint)
-    plan = launch.plan(recipe, config.settings({}), Opened(model, endpoint, rendering, 1), path)
-    chain: list[StageRun] = []
-    upstream = None
-    for link in plan.links:
-        folder = path / link.stage.name
-        then = identity.read(folder)
-        if then is None or not identity.is_intact(folder):
-            raise DamagedRun(f"{folder}/stage.json: is not what was written; {verifying.WRITE_ANEW}")
-        upstream = identity.of_stage(link, recipe, plan.seeds, (endpoint, rendering), upstream, target)
-        identity.compare(folder, then, upstream)
-        (place / link.stage.name).mkdir(mode=0o700)
-        store = StageStore(place / link.stage.name, link.stage.writes, recipe.rounds_per_shard)
-        chain.append(StageRun(link.stage, link.filters, store, {"teacher": model}))
-    runner = Runner(chain, Gate(), target=target, lag=recipe.lag, in_step=recipe.in_step, screened=lambda: None)
-    with suppress(Withdrawn):  # as far as the ledger reaches
-        await runner.run()
-    return {run.stage.name: run.store.manifest for run in chain}, model.lost
 
 
 def _replace(folder: Path, derived: Path, manifest: Manifest, done: Rebuilt) -> None:

@@ -26,11 +26,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.lower()).strip("-.") or "model"
 
 
-def run_path(output_dir: Path, run: str) -> Path:
+def run_path(output_dir: Path, run: str, option: str = "--run") -> Path:
     """The folder of the run of that name. Raises `UsageProblem` for a name that is not a plain folder name."""
     if not _NAME.fullmatch(run):
         raise UsageProblem(
-            f"--run '{run}': a run's name is letters, digits, '.', '_' and '-', and starts with a letter or digit"
+            f"{option} '{run}': a run's name is letters, digits, '.', '_' and '-', and starts with a letter or digit"
         )
     return output_dir / run
 

@@ -46,7 +46,7 @@ def check(path: Path) -> Report:
     chain, endpoints = _chain(folders, report)
     audits = [StageAudit(folder, chain.get(folder.name), report) for folder in folders if folder.name != COMPLETE]
     with LedgerAudit(report) as ledger:
-        ledger.check(endpoints)
+        ledger.check(endpoints, _taken_over(chain, report))
         for stage in ledger.stages():
             if path / stage not in folders:
                 report.found(f"{stage}/stage.json", "is missing", WRITE_ANEW)
@@ -82,6 +82,15 @@ def _chain(folders: list[Path], report: Report) -> tuple[dict[str, StageIdentity
         if folder.name not in found:
             report.found(where, "is not what was written", WRITE_ANEW)
     return found, endpoints
+
+
+def _taken_over(chain: dict[str, StageIdentity], report: Report) -> int:
+    """The number of the last call that a refiltered run took over from its parent; 0 for a run of its own."""
+    of_refiltered = [refiltered for started in chain.values() if (refiltered := started.refiltered)]
+    if not of_refiltered:
+        return 0
+    report.command = of_refiltered[0].command(report.path)
+    return of_refiltered[0].calls
 
 
 def _check_stages(audits: list[StageAudit], chain: dict[str, StageIdentity], ledger: LedgerAudit) -> None:

@@ -24,8 +24,20 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 
 NOUNS_AND_VERBS = {"schema", "protocols"}
 LEAVES = {
-    *("errors", "base_url", "batch_file", "failpoints", "money", "parsing", "prompts", "resources", "run_folder"),
-    *("rules", "run_lock", "seed_tasks", "similarity", "wire", "wire_errors"),
+    *("errors", "base_url", "batch_file", "checksums", "eval_items", "failpoints", "json_array", "lexicon", "money"),
+    *(
+        "parsing",
+        "prompts",
+        "resources",
+        "rules",
+        "run_folder",
+        "run_lock",
+        "seed_tasks",
+        "sensitive",
+        "similarity",
+        "wire",
+    ),
+    "wire_errors",
 }
 
 # schema ← protocols ← {models, stages, filters, store, ledger} ← runner ← cli. A module not listed here has no place
@@ -68,12 +80,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": LEAVES | {"schema", "store"},
     "methods": NOUNS_AND_VERBS
     | LEAVES
-    | {"config", "recipe", "filters", "stages"},  # which stages and filters make a method
+    | {"config", "recipe", "filters", "stages", "suite"},  # which stages and filters make a method
     "identity": NOUNS_AND_VERBS | LEAVES | {"config", "recipe", "methods", "store", "store_files"},
     "runner": NOUNS_AND_VERBS
     | LEAVES
     | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
 }
+# Screening rows of anybody's data.
+MAY_IMPORT["suite"] = {"errors", "filters", "protocols", "rules", "schema"}  # which filters there are, by name
+MAY_IMPORT["json_array"] = {"errors"}
+MAY_IMPORT["eval_items"] = {"errors", "json_array"}  # the items of evaluation sets
+MAY_IMPORT["checksums"] = set()
+MAY_IMPORT["lexicon"] = {"errors", "rules", "schema"}  # lists of words, found in text as people spell them
+MAY_IMPORT["sensitive"] = {"errors", "rules", "schema"}  # patterns of what must not be in a text
+MAY_IMPORT["parquet_file"] = {"errors"}
+MAY_IMPORT["rows"] = {"errors", "identity", "json_array", "parquet_file", "run_folder", "store"}
+MAY_IMPORT["screening"] = {"errors", "filters", "protocols", "rows", "schema", "suite"}
+MAY_IMPORT["filtering"] = {"errors", "rows", "run_lock", "screening", "store_files", "suite"}
 MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "recipe", "models", "pricing"}
 MAY_IMPORT["call_path"] |= {"ledger", "ledger_reader"}
 MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "recipe", "ledger_reader", "models", "schema"}
@@ -90,7 +113,11 @@ MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "
 MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "models", "pricing", "recipe", "schema"}
 MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "recipe", "findings", "identity", "models", "results", "schema"}
 MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
-MAY_IMPORT["repairing"] = MAY_IMPORT["launch"] | MAY_IMPORT["verifying"] | {"launch", "verifying"}
+# A run derived anew from its ledger, to mend its files or to filter its candidates anew.
+MAY_IMPORT["deriving"] = MAY_IMPORT["launch"] | {"launch", "verifying"}
+MAY_IMPORT["repairing"] = LEAVES | MAY_IMPORT["verifying"] | {"deriving", "ledger", "store", "verifying"}
+MAY_IMPORT["redrawing"] = {"errors", "protocols", "schema", "store"}
+MAY_IMPORT["refiltering"] = MAY_IMPORT["launch"] | {"batch", "deriving", "launch", "ledger_file", "redrawing"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # What single modules may import beyond their folder's line.

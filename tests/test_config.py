@@ -85,6 +85,8 @@ OURS: dict[str, Any] = {
     "classify.resample_temperature": 0.7,
     "instances.min_output_words": 0,
     "instances.max_ngram_repeats": None,
+    "instances.use": (),
+    "bootstrap.use": (),
 }
 for _name in ("alpaca", "belle"):
     OURS |= {
@@ -92,6 +94,7 @@ for _name in ("alpaca", "belle"):
         f"{_name}.similar": "above:0.5",
         f"{_name}.min_output_words": 0,
         f"{_name}.max_ngram_repeats": None,
+        f"{_name}.use": (),
     }
 
 

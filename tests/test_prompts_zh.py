@@ -12,10 +12,10 @@ import pytest
 from rapidfuzz.distance import LCSseq
 
 from selfinstruct import parsing, prompts, resources, seed_tasks
-from selfinstruct.similarity.tokens import tokens
 from selfinstruct.parsing import Parsed
 from selfinstruct.prompts import Prompt
 from selfinstruct.schema import Rendering
+from selfinstruct.similarity.tokens import tokens
 
 ROOT = resources.prompts_dir()
 NAMES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob("*/zh/*.md"))

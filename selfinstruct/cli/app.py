@@ -9,7 +9,7 @@ import typer
 from typer.exceptions import TyperException
 
 from selfinstruct import __version__
-from selfinstruct.cli import complete, doctor, export, generate, inspect, models, plan, repair
+from selfinstruct.cli import complete, doctor, export, filter, generate, inspect, models, plan, refilter, repair
 from selfinstruct.errors import OutputFailed, SelfinstructError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command("doctor")(doctor.doctor)
 app.command("status")(inspect.status)
 app.command("show")(inspect.show)
 app.command("export")(export.export)
+app.command("filter")(filter.filter)
+app.command("refilter")(refilter.refilter)
 app.command("verify")(repair.verify)
 app.command("rebuild")(repair.rebuild)
 app.command("skip")(repair.skip)

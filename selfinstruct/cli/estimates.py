@@ -21,7 +21,7 @@ def print_forecast(forecast: Forecast, body: dict[str, Any] | None = None, *, as
         import orjson
 
         row = {} if body is None else {"request": body}
-        typer.echo(orjson.dumps(row | _json(forecast), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(row | as_row(forecast), option=orjson.OPT_INDENT_2).decode())
         return
     if body is not None:
         typer.echo(body["prompt"] if "prompt" in body else _transcript(body.get("messages", [])))
@@ -117,7 +117,8 @@ def _bytes(count: int) -> str:
 # --- for machines ---------------------------------------------------------------------------------------------------
 
 
-def _json(forecast: Forecast) -> dict[str, Any]:
+def as_row(forecast: Forecast) -> dict[str, Any]:
+    """The forecast as JSON values."""
     names = ("low", "likely", "high")
     total = _estimate(forecast.total, forecast)
     for name, seconds in zip(names, forecast.seconds or (None,) * 3, strict=True):

@@ -68,9 +68,9 @@ def _status(path: Path) -> tuple[dict[str, Any], Money]:
     with closing(LedgerReader(path / "ledger.sqlite3")) as reader:
         spending, money = reader.spending(), figures.money_of(reader.spending(), reader.currency())
     stages: list[dict[str, Any]] = []
-    target = 0
+    target, parent = 0, None
     for started in identity.of_run(path):
-        target = started.target
+        target, parent = started.target, started.refiltered.run if started.refiltered else None
         settled = [row for row in spending if row.stage == started.stage and row.state == "settled"]
         counted = _answered(path, target) if started.stage == STAGE else _accepted(path / started.stage)
         stages.append(
@@ -81,7 +81,7 @@ def _status(path: Path) -> tuple[dict[str, Any], Money]:
                 "tokens": sum(row.prompt_tokens + row.completion_tokens for row in settled),
             }
         )
-    return {"run": path.name or path.resolve().name, "target": target, "stages": stages}, money
+    return {"run": path.name or path.resolve().name, "target": target, "parent": parent, "stages": stages}, money
 
 
 def _accepted(folder: Path) -> dict[str, Any]:
@@ -120,7 +120,9 @@ def _answered(path: Path, requests: int) -> dict[str, Any]:
 
 
 def _status_text(row: dict[str, Any], money: list[str]) -> str:
-    lines = [f"{row['run']}  (target {row['target']})"]
+    lines = [
+        f"{row['run']}  ({row['parent']} refiltered)" if row["parent"] else f"{row['run']}  (target {row['target']})"
+    ]
     for stage in row["stages"]:
         if "answered" in stage:
             counts = f"{stage['answered']:>8} answered{stage['failed']:>7} failed{stage['waiting']:>8} waiting"
@@ -146,8 +148,8 @@ def _spans(path: Path, row: dict[str, Any]) -> list[Span] | None:
     from selfinstruct.ledger_reader import LedgerReader
 
     stages = [stage["stage"] for stage in row["stages"]]
-    if not stages or "answered" in row["stages"][0]:
-        return None
+    if not stages or "answered" in row["stages"][0] or row["parent"]:
+        return None  # nobody was asked, or, for a refiltered run, mostly somewhere else
     try:
         with closing(LedgerReader(path / "ledger.sqlite3")) as reader:
             spans = yields.spans(path, stages, reader)
@@ -318,8 +320,9 @@ def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:
     files = [own] if own else resources.seeds_dir().glob("*_seed_tasks.jsonl")
     seeds = {task.id: task.instruction for file in files if file.exists() for task in seed_tasks.load(file)}
     for id in ids:
-        relative = None if id in seeds else _record(path, id)
-        text = seeds.get(id) or (relative or {}).get("instruction")
+        relative = {} if id in seeds else _record(path, id) or {}
+        # A parent of a refiltered run's record may be one of its rejects.
+        text = seeds.get(id) or relative.get("instruction") or relative.get("candidate", {}).get("instruction")
         if text:
             texts[id] = text
     return texts
@@ -335,8 +338,9 @@ def _show_text(path: Path, found: dict[str, Any]) -> str:
     parts = [f"run {path.name}"]
     if "record" in found:
         row, texts = found["record"], found["relatives"]
-        for key, value in row.items():
-            if key not in ("provenance", "novelty", "nearest"):
+        # A reject is what it was refused for, and then the candidate, each of its texts on a line of its own.
+        for key, value in (row | row.get("candidate", {}) | {"id": row["id"]}).items():
+            if key not in ("provenance", "novelty", "nearest", "candidate"):
                 parts.append(f"{key}: {value}")
         nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
         parts += [f"nearest: {n['score']:.4f} {n['id']}  {texts.get(n['id'], '')}" for n in nearest]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from selfinstruct.cli import figures
-from selfinstruct.errors import AccessDenied, CapReached, ConfigProblem, SelfinstructError
+from selfinstruct.errors import AccessDenied, CapReached, ConfigProblem, SelfinstructError, UnusableAnswers
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -141,7 +141,7 @@ def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, 
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps(_account_json(account, plan, stop), option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(account_json(account, plan, stop), option=orjson.OPT_INDENT_2).decode())
         return
     for note in account.notes:
         typer.echo(f"selfinstruct: {note}", err=True)
@@ -185,13 +185,15 @@ def _next(account: Account, stop: SelfinstructError | None) -> str:
     if hint := _next_after(stop):
         return hint
     first, *others = account.tallies.values()
-    if first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
+    cut = stop is not None and not isinstance(stop, UnusableAnswers)
+    if cut or first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
         return "run the same command again to go on"
     layout, file = ("belle", "Belle.train.json") if "belle" in account.tallies else ("alpaca", f"{account.run}.json")
     return f"selfinstruct export {account.run} --format {layout} --out {file}"
 
 
-def _account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:
+def account_json(account: Account, plan: Plan, stop: SelfinstructError | None) -> dict[str, Any]:
+    """The same for machines."""
     stages = []
     for stage, tally in account.tallies.items():
         calls, tokens_in, tokens_out = account.calls_of(stage)

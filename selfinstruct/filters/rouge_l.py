@@ -17,6 +17,7 @@ from fractions import Fraction
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from rapidfuzz.distance import LCSseq
 
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, TaskInstance
@@ -120,6 +121,12 @@ class RougeLNovelty:
         floor = self._floor if self._floor is not None and self._floor > self.threshold else None
         shown = [hit for hit in measured.hits if floor is None or hit.above(floor)]  # else all were searched above it
         return tuple(Neighbour(id=self._ids[hit.number], score=round(hit.score, 4)) for hit in shown)
+
+
+def rouge_l(left: str, right: str, tokenizer: Tokenizer = "auto") -> float:
+    """ROUGE-L F1 of two texts, 0 to 1, as rouge-score has it; in English that is its default tokenizer."""
+    one, other = tokens(left, tokenizer), tokens(right, tokenizer)
+    return 2 * LCSseq.similarity(one, other) / max(len(one) + len(other), 1)
 
 
 def deduplicate(texts: Iterable[str], threshold: str | Fraction = "0.7", tokenizer: Tokenizer = "auto") -> list[str]:

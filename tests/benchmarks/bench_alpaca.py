@@ -94,7 +94,7 @@ seconds = lambda: time.perf_counter() - started
 atexit.register(lambda: print(f"novelty filter: {spent[0]:.1f} s, {spent[0] / seconds():.1%} of the time"))
 main()
 """
-"""The command line, with a watch on the novelty filter (`admit` calls `add`, which then counts twice: a little much)."""
+"""The command line with a watch on the novelty filter; `admit` calls `add`, which counts twice: a little too much."""
 
 
 def measure(lang: str, count: int, port: int) -> None:

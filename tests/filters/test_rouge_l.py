@@ -201,6 +201,7 @@ def test_english_scores_are_those_of_rouge_score(texts: list[list[str]]) -> None
     *pool, candidate = [" ".join(text) for text in texts]
     scorer = rouge_scorer.RougeScorer(["rougeL"])
     theirs = {f"seed-{number}": scorer.score(text, candidate)["rougeL"].fmeasure for number, text in enumerate(pool)}
+    assert [rouge_l.rouge_l(text, candidate, "en") for text in pool] == pytest.approx(list(theirs.values()), abs=1e-12)
     novelty = _pool(*pool, similar="exact")
     verdict = novelty.check(_instruction(candidate))
     kept = novelty.admit(_instruction(candidate)).novelty
@@ -471,3 +472,23 @@ def test_blocks_of_long_texts_hold_fewer_of_them(monkeypatch: pytest.MonkeyPatch
         ["1" * 30],
         ["1"],
     ]
+
+
+# --- lists of texts -------------------------------------------------------------------------------------------------
+
+
+@given(run=_runs(), threshold=THRESHOLDS)
+def test_deduplicate_keeps_what_is_new(run: tuple[Tokenizer, list[str], int], threshold: str) -> None:
+    """In order, by the slow specification."""
+    tokenizer, texts, _ = run
+    plain = Plain(Fraction(threshold), tokenizer, "off", [])
+    for text in texts:
+        if plain.reason(text) is None:
+            plain.pool.append(("", text))
+    assert rouge_l.deduplicate(texts, threshold, tokenizer) == [text for _, text in plain.pool]
+
+
+def test_scores_of_chinese_are_by_character() -> None:
+    """One character of eight changed; the English tokenizer sees nothing."""
+    assert rouge_l.rouge_l("写一首春天的诗歌", "写一首秋天的诗歌") == 0.875
+    assert rouge_l.rouge_l("写一首春天的诗歌", "写一首秋天的诗歌", "en") == rouge_l.rouge_l("", "") == 0
