@@ -267,6 +267,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     (example,) = re.findall(r'(?m)^\{"custom_id".*$', read(ENGLISH))
     messages = orjson.dumps([{"role": "user", "content": "Name a tree."}]).decode()
     Path("requests.jsonl").write_text(example.replace("[…]", messages) + "\n", "utf-8")
+    Path("eval.jsonl").write_text('{"question": "How many legs have seven spiders that lost one leg each?"}\n', "utf-8")
     provider = Provider()
     with Loopback(provider) as server:
         base = f"{server.url}/v1"
@@ -292,8 +293,19 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     lines = Path("Belle.train.json").read_bytes().splitlines()
     assert [set(orjson.loads(line)) for line in lines] == [{"input", "target"}] * len(tasks)
     assert len(tasks) >= ENOUGH
+    kept = orjson.loads(Path("new-only/summary.json").read_bytes())["kept"]
+    assert 0 < kept <= len(tasks)
+    assert len(Path("new-only/kept.jsonl").read_bytes().splitlines()) == kept
     (result,) = Path("answers/results.jsonl").read_bytes().splitlines()
     assert orjson.loads(result)["custom_id"] == "q1"
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_the_lines_of_python_run(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of four texts are new: the others share four of five words, or eight of nine characters."""
+    (program,) = [block for block in blocks(read(name)) if block.startswith("from selfinstruct")]
+    exec(program, {})
+    assert capsys.readouterr().out == "['Name four old trees.', '写一首关于春天的诗。']\n"
 
 
 def test_no_exception_is_listed_for_nothing() -> None:
@@ -333,7 +345,8 @@ def test_every_option_exists(name: str, known_options: set[str]) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_every_recipe_key_exists(name: str) -> None:
     """As a key, as a table of keys, or as a field of a key that takes any."""
-    known = known_keys(Recipe)
+    every = known_keys(Recipe)
+    known = [*every, *(key.removeprefix("bootstrap.") for key in every)]  # refilter: the first stage's, without a table
     assert {
         key
         for key in recipe_keys(read(name))
@@ -369,7 +382,7 @@ def test_every_path_and_reason_in_the_text_exists(name: str) -> None:
     """Folders and modules of ours, links to files, reject reasons."""
     text = read(name)
     paths = [span for span in spans(text) if re.fullmatch(r"selfinstruct/[\w/.]+|\w+\.py", span)]
-    paths += re.findall(r"\]\(([\w.-]+)\)", text)
+    paths += re.findall(r"\]\(([\w./-]+)\)", text)
     assert [
         path for path in paths if not any((folder / path).exists() for folder in (ROOT, ROOT / "selfinstruct"))
     ] == []
