@@ -157,7 +157,11 @@ def test_a_json_file_may_hold_lines_and_a_jsonl_file_no_array(tmp_path: Path) ->
     assert row.problem == "a row must be an object, and this is a list"
 
 
-@pytest.mark.parametrize("data", [TASKS, gzip.compress(TASKS), b"[" + TASKS.strip().replace(b"\n", b",") + b"]"])
+@pytest.mark.parametrize(
+    "data",
+    [TASKS, gzip.compress(TASKS, mtime=0), b"[" + TASKS.strip().replace(b"\n", b",") + b"]"],
+    ids=["lines", "packed", "array"],
+)
 def test_standard_input_is_read_in_every_form(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, data: bytes) -> None:
     """Its name is stdin, its size is not known, and its hash is that of what came."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(data)))
