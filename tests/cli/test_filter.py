@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import orjson
 import pytest
 
+from selfinstruct.filters import rouge_l
 from selfinstruct.suite import SUITE
 from tests.command import PROGRAM, ROOT, Ended, invoke, spawn, until, wait
 
@@ -55,6 +56,16 @@ def test_it_writes_three_files_and_ends_with_a_table() -> None:
     assert "kept     out/kept.jsonl\nrejects  out/rejects.jsonl\nsummary  out/summary.json\n" in ended.out
     assert sorted(path.name for path in Path("out").glob("[!.]*")) == NAMES
     assert Path("out/kept.jsonl").read_bytes() == b"".join(DATA.splitlines(keepends=True)[::2])
+
+
+def test_texts_that_are_slow_to_tell_apart_are_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error, once for each filter, and in the summary."""
+    monkeypatch.setattr(rouge_l, "_STRAIN", 1)
+    monkeypatch.setattr(rouge_l, "_STRAIN_EACH", 0)
+    ended = filtered("--use", "wording", "--use", "rouge-l:0.7", "--json")
+    assert ended.err.startswith("selfinstruct: texts so alike, or so long, are slow to tell apart: 0 comparisons")
+    assert ended.err.count("\n") == 1
+    assert [link["warning"] for link in orjson.loads(ended.out)["chain"]] == [None, ended.err.strip()[14:]]
 
 
 def test_json_is_the_summary_and_quiet_is_silent() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from selfinstruct import resources, seed_tasks
 from selfinstruct.config import resolve
+from selfinstruct.filters import rouge_l
 from selfinstruct.filters.rouge_l import RougeLNovelty
 from selfinstruct.methods import METHODS, Parts
 from selfinstruct.schema import Instruction, Provenance
@@ -120,3 +121,12 @@ def test_filters_that_compare_know_the_seeds_and_novelty_comes_last(use: str) ->
     assert [one.id for one in drop.nearest][:1] == [seeds[7].id]
     assert isinstance(novelty, RougeLNovelty)
     assert len(bootstrap.filters) == 4
+
+
+def test_a_run_whose_texts_are_slow_to_tell_apart_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, at the end; an ordinary run says nothing of it."""
+    told = "texts so alike, or so long, are slow to tell apart"
+    assert told not in invoke("generate", "--api", "fake", "--run", "plain", "-n", "20").err
+    monkeypatch.setattr(rouge_l, "_STRAIN", 1)
+    monkeypatch.setattr(rouge_l, "_STRAIN_EACH", 0)
+    assert invoke("generate", "--api", "fake", "--run", "slow", "-n", "20").err.count(told) == 1
