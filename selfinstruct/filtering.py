@@ -137,6 +137,7 @@ def _summary(order: Order, counts: Counts, rows: Sequence[int], seconds: float) 
             for place, chosen in enumerate(order.chain)
         ],
         "fields": list(order.reading.fields),
+        "answer": order.reading.answer,
         "lang": order.reading.lang,
         "on_bad_row": "reject" if order.reject_bad_rows else "stop",
         "inputs": [{**_read(source), "rows": count} for source, count in zip(order.sources, rows, strict=True)],

@@ -134,20 +134,26 @@ def text_of(row: Row, fields: Sequence[str]) -> str:
 
     Raises `BadData`, which names the row's place, where the row is none, or lacks a field, or one holds no text.
     """
-    if row.value is None:
-        raise BadData(f"{row.place}: {row.problem}")
-    return "\n".join([_field(row, row.value, path) for path in fields])
+    return "\n".join([_text(row, path) for path in fields])
 
 
-def _field(row: Row, value: dict[str, Any], path: str) -> str:
-    found = value[path] if path in value else _below(value, path)
+def _text(row: Row, path: str) -> str:
+    found = value_of(row, path)
     if isinstance(found, str):
         return found
+    raise BadData(f"{row.place}: the field '{path}' is {_NO_OBJECT.get(type(found), 'an object')}, and no text")
+
+
+def value_of(row: Row, path: str, option: str = "--field") -> Any:
+    """What a row's field holds. Raises `BadData` where the row is none, or lacks it; ``option`` names another one."""
+    if row.value is None:
+        raise BadData(f"{row.place}: {row.problem}")
+    found = row.value[path] if path in row.value else _below(row.value, path)
     if found is not _NOTHING:
-        raise BadData(f"{row.place}: the field '{path}' is {_NO_OBJECT.get(type(found), 'an object')}, and no text")
-    shown = [*list(value)[:_FIELDS_SHOWN], *(["…"] if len(value) > _FIELDS_SHOWN else [])]
+        return found
+    shown = [*list(row.value)[:_FIELDS_SHOWN], *(["…"] if len(row.value) > _FIELDS_SHOWN else [])]
     raise BadData(
-        f"{row.place}: no field '{path}'; the row has: {', '.join(shown) or 'none at all'} (say --field NAME)"
+        f"{row.place}: no field '{path}'; the row has: {', '.join(shown) or 'none at all'} (say {option} NAME)"
     )
 
 
@@ -181,13 +187,15 @@ class TextRows:
 
     def __iter__(self) -> Iterator[Row]:
         """The rows, in order; blank lines are none."""
+        if self.path is None and sys.stdin is None:  # a shell's <&-
+            raise BadData(f"{self.label}: is closed; pipe the rows into it, or name a file")
         try:
             with self.path.open("rb") if self.path else nullcontext(sys.stdin.buffer) as file:
                 tap = _Tap(file, self)
                 yield from self._rows(io.BufferedReader(tap, _BUFFER))
                 self.sha256 = tap.hash.hexdigest()
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise BadData(f"{self.label}: damaged gzip: {error}") from error
+            raise BadData(f"{self.label}: damaged gzip: {error}; fetch the file again") from error
         except OSError as error:
             raise BadData(f"{self.label}: cannot read: {error.strerror or error}") from error
 
@@ -242,10 +250,18 @@ def row_of(file: str, line: int, raw: bytes) -> Row:
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        return Row(file, line, raw, None, f"not JSON: {error.msg} (character {error.pos + 1} of the row)")
+        return Row(file, line, raw, None, _why_not_json(raw, error))
     if isinstance(value, dict):
         return Row(file, line, raw, value)
     return Row(file, line, raw, None, f"a row must be an object, and this is {_NO_OBJECT[type(value)]}")
+
+
+def _why_not_json(raw: bytes, error: orjson.JSONDecodeError) -> str:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return "not UTF-8; convert the file, for instance with iconv -t UTF-8"
+    return f"not JSON: {error.msg} (character {error.pos + 1} of the row)"
 
 
 # --- Parquet ----------------------------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ class Completion(Noun):
 
 
 class Neighbour(Noun):
-    """An earlier instruction and how similar it is: ROUGE-L F1, 0 to 1, four decimals."""
+    """An earlier record and how similar it is, 0 to 1: by ROUGE-L F1, or the measure of the filter that tells of it."""
 
     id: str
     score: float

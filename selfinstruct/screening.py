@@ -11,12 +11,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import orjson
 
 from selfinstruct.errors import BadData
 from selfinstruct.filters import language_id
 from selfinstruct.protocols import Drop, Foreseeing, Straining
-from selfinstruct.rows import Row, text_of
+from selfinstruct.rows import Row, text_of, value_of
 from selfinstruct.schema import Lang, Novelty, Provenance, TaskInstance
 from selfinstruct.suite import Chosen, Spoken
 
@@ -71,10 +73,14 @@ class Counts:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a row becomes what filters look at: the text is that of ``fields``; ``auto`` tells each row's language."""
+    """How a row becomes what filters look at: the text is that of ``fields``; ``auto`` tells each row's language.
+
+    ``answer`` is the field of the answer, which every row has to have; None: ``output``, where a row has one.
+    """
 
     fields: tuple[str, ...] = ("instruction",)
     lang: Spoken = "auto"
+    answer: str | None = None
 
     def record(self, row: Row) -> TaskInstance:
         """The record a row stands for. Raises `BadData` for a row that is none, or lacks a field.
@@ -83,17 +89,24 @@ class Reading:
         """
         text = text_of(row, self.fields)
         value = row.value or {}
-        given, answer = value.get("input"), value.get("output")
+        answer = value_of(row, self.answer, "--answer") if self.answer else value.get("output")
         return TaskInstance.model_construct(
             id=row.name,
             provenance=_NOWHERE,
             instruction=text,
-            input=given if isinstance(given, str) else "",
-            output=answer if isinstance(answer, str) else "",
+            input="" if "input" in self.fields else _as_text(value.get("input")),
+            output=_as_text(answer),
             lang=language_of(text) if self.lang == "auto" else self.lang,
             is_classification=None,
             novelty=None,
         )
+
+
+def _as_text(value: Any) -> str:
+    """A text as it is, nothing for null, and anything else as the JSON it is: a secret in a list is one, too."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else orjson.dumps(value).decode()
 
 
 def language_of(text: str) -> Lang:

@@ -51,13 +51,24 @@ def filter(
             help="A filter, such as rouge-l:0.7. Repeat it for a chain, cheap ones first; --list shows all.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder for kept.jsonl, rejects.jsonl and summary.json.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The folder for kept.jsonl, rejects.jsonl and summary.json."),
+    ] = None,
     field: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
             help="The field whose text is judged, such as prompt or messages.0.content; several are joined."
             " [default: instruction]",
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The field of the answer, which filters of content judge, too, such as target or messages.1.content."
+            " [default: output, where a row has one]",
         ),
     ] = None,
     lang: Annotated[Lang, typer.Option(help="The language of the rows; auto tells it row by row.")] = Lang.auto,
@@ -88,7 +99,8 @@ def filter(
         return
     if not source or not use or out is None:
         raise UsageProblem("say what to filter, by what and into what: FILE --use NAME --out DIR; --list shows names")
-    order = _order((source, pool or [], output_dir), use, (field or ["instruction"], lang.value, on_bad_row.value))
+    read = (field or ["instruction"], answer, lang.value, on_bad_row is OnBadRow.reject)
+    order = _order((source, pool or [], output_dir), use, read)
     with _signals_stop(), _bar(order, quiet=quiet) as bar:
         warned: set[int] = set()
 
@@ -103,7 +115,9 @@ def filter(
         _print_summary(out, summary)
 
 
-def _order(named: tuple[list[str], list[str], Path | None], uses: list[str], read: tuple[list[str], Any, str]) -> Order:
+def _order(
+    named: tuple[list[str], list[str], Path | None], uses: list[str], read: tuple[list[str], str | None, Any, bool]
+) -> Order:
     from selfinstruct import suite
     from selfinstruct.config import settings
     from selfinstruct.filtering import Order
@@ -111,15 +125,19 @@ def _order(named: tuple[list[str], list[str], Path | None], uses: list[str], rea
     from selfinstruct.screening import Reading
 
     names, pool, output_dir = named
-    fields, lang, on_bad_row = read
+    fields, answer, lang, reject_bad_rows = read
     if (names + pool).count("-") > 1:
         raise UsageProblem("standard input can be read once")
     chain = suite.choose(uses, lang)
     if pool and not any(chosen.entry.compares for chosen in chain):
         raise UsageProblem(f"--pool: none of {', '.join(uses)} compares rows with one another")
     sources = open_sources(names + pool, settings({"output_dir": output_dir}).output_dir)
-    reading = Reading(tuple(fields), lang)
-    return Order(sources[: len(names)], chain, reading, sources[len(names) :], on_bad_row == "reject")
+    if judges := [chosen.use for chosen in chain if chosen.entry.judges_output]:
+        answer = answer or "output"
+        if answer in fields:
+            raise UsageProblem(f"--field {answer}: {judges[0]} judges it as the answer; name the question's field")
+    reading = Reading(tuple(fields), lang, answer)
+    return Order(sources[: len(names)], chain, reading, sources[len(names) :], reject_bad_rows)
 
 
 # --- while it works ---------------------------------------------------------------------------------------------------
