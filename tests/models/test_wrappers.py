@@ -269,18 +269,21 @@ async def test_a_call_cancelled_in_the_moment_of_its_grant_leaves_nothing_set_as
     door = asyncio.Event()
     model = Scripted(door=door)
     path = Around(model, ledger, 1)
-    calls = [asyncio.create_task(path.complete(request(slot))) for slot in range(3)]
-    await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
     look = path.turns.look
+    calls: list[asyncio.Task[Completion]] = []
+    armed: list[bool] = []
 
     def look_and_cancel() -> None:
         before = path.turns.in_flight, path.budget.reserved.calls
         look()
-        if before != (path.turns.in_flight, path.budget.reserved.calls):
-            monkeypatch.setattr(path.turns, "look", look)
+        if armed and before != (path.turns.in_flight, path.budget.reserved.calls):
+            armed.clear()
             calls[victim].cancel()
 
-    monkeypatch.setattr(path.turns, "look", look_and_cancel)
+    monkeypatch.setattr(path.turns, "look", look_and_cancel)  # before an alarm is set, which would keep the old one
+    calls += [asyncio.create_task(path.complete(request(slot))) for slot in range(3)]
+    await until(lambda: ledger.rows.attempts("reserved") == 2 and model.in_flight == 1)
+    armed.append(True)
     door.set()
     ends = await asyncio.gather(*calls, return_exceptions=True)
     cancelled = [place for place, end in enumerate(ends) if isinstance(end, asyncio.CancelledError)]
