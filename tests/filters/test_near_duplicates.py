@@ -99,7 +99,7 @@ def corpora(draw: st.DrawFn) -> list[str]:
     return [" ".join(text) for text in texts]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     texts=corpora(),
     threshold=st.sampled_from(["0.3", "0.5", "2/3", "0.8", "0.9", "1"]),

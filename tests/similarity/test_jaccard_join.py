@@ -74,7 +74,7 @@ def corpora(draw: st.DrawFn) -> list[Sets]:
     return blocks
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     blocks=corpora(),
     threshold=st.sampled_from(THRESHOLDS),
