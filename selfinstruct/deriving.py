@@ -90,15 +90,7 @@ async def derive(
     model = AsRecorded(rows, endpoint, calls)
     plan = launch.plan(recipe, config.settings({}), Opened(model, endpoint, rendering, 1), path)
     chain: list[StageRun] = []
-    upstream = None
-    for link in rewire(plan, model):
-        folder = path / link.stage.name
-        then = identity.read(folder)
-        if then is None or not identity.is_intact(folder):
-            raise DamagedRun(f"{folder}/stage.json: is not what was written; {verifying.WRITE_ANEW}")
-        upstream = identity.of_stage(link, recipe, plan.seeds, (endpoint, rendering), upstream, target or 0)
-        upstream = upstream.of(then.refiltered) if then.refiltered else upstream
-        identity.compare(folder, then, upstream)
+    for link in unchanged(plan, rewire(plan, model), target or 0):
         (place / link.stage.name).mkdir(mode=0o700)
         store = StageStore(place / link.stage.name, link.stage.writes, recipe.rounds_per_shard)
         chain.append(StageRun(link.stage, link.filters, store, {"teacher": model}))
@@ -106,3 +98,18 @@ async def derive(
     with suppress(Withdrawn):  # as far as the ledger reaches
         await runner.run()
     return Derived(plan, chain, model)
+
+
+def unchanged(plan: launch.Plan, links: Iterable[Link], target: int = 0) -> Iterator[Link]:
+    """A run's stages, each as soon as it is known to be what the run was started with. Raises as `derive` does."""
+    upstream = None
+    for link in links:
+        folder = plan.path / link.stage.name
+        then = identity.read(folder)
+        if then is None or not identity.is_intact(folder):
+            raise DamagedRun(f"{folder}/stage.json: is not what was written; {verifying.WRITE_ANEW}")
+        both = (plan.opened.endpoint, plan.opened.rendering)
+        upstream = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, target)
+        upstream = upstream.of(then.refiltered) if then.refiltered else upstream
+        identity.compare(folder, then, upstream)
+        yield link

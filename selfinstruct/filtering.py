@@ -142,6 +142,8 @@ def _summary(order: Order, counts: Counts, rows: Sequence[int], seconds: float) 
         "on_bad_row": "reject" if order.reject_bad_rows else "stop",
         "inputs": [{**_read(source), "rows": count} for source, count in zip(order.sources, rows, strict=True)],
         "pool": [_read(source) for source in order.pool],
+        "pool_rows": counts.owned,
+        "pool_bad_rows": counts.unread,
         "versions": {
             "selfinstruct": __version__,
             "python": platform.python_version(),

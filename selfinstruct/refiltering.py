@@ -107,7 +107,7 @@ def _started(parent: Path, path: Path) -> list[StageIdentity]:
         raise BadData(f"{parent}: holds no run of 'selfinstruct generate', so there are no candidates to filter")
     if (above := started[0].refiltered) is not None:
         if not above.beside(parent).is_dir():
-            raise BadData(f"{parent}: is '{above.run}' refiltered, and that run is not beside it any more")
+            raise BadData(f"{parent}: is '{above.run}' refiltered, which is not beside it: put both into one folder")
         _started(above.beside(parent), path)
     return started
 
@@ -157,6 +157,8 @@ def run(refilter: Refilter, account: Account, watch: Watch) -> None:
     ledger_path = plan.path / _LEDGER
     with run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs):
         started_before = not _is_empty(ledger_path)
+        if not started_before:
+            _check_parent(refilter.parent)
         plan = _settled(plan, account, started_before=started_before)
         if not started_before:
             if run_folder.in_use(refilter.parent):
@@ -174,6 +176,23 @@ def run(refilter: Refilter, account: Account, watch: Watch) -> None:
                 model = AsRecorded(ledger.rows, plan.opened.endpoint)
                 plan = replace(plan, links=list(_links(plan, model, parent, pay=refilter.pay)))
                 launch.work(plan, ledger, account, watch)
+
+
+def _check_parent(path: Path) -> None:
+    """Raise `IdentityChanged`, before anything is written, where a parent's candidates cannot be found any more."""
+    recipe, _ = identity.recipe_of(path)
+    started = identity.of_run(path)
+    plan = launch.plan(recipe, config.settings({}), Opened(_Nobody(), *started[0].endpoint, 1), path)
+    try:
+        list(deriving.unchanged(plan, plan.links))
+    except IdentityChanged as error:
+        changed = str(error).partition("\n")[2]
+        raise IdentityChanged(
+            f"{path}: its candidates are found by asking as it asked, and what it asked by has changed; put it back\n"
+            + changed
+        ) from error
+    if (above := started[0].refiltered) is not None:
+        _check_parent(above.beside(path))
 
 
 def _settled(plan: Plan, account: Account, *, started_before: bool) -> Plan:

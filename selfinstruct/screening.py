@@ -50,9 +50,14 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Counts:
-    """What happened to the rows so far; ``refused``, ``seconds`` and ``warnings`` are of each filter of the chain."""
+    """What happened to the rows so far; ``refused``, ``seconds`` and ``warnings`` are of each filter of the chain.
+
+    ``owned`` rows are the pool's, and ``unread`` are those of it that could not be read.
+    """
 
     rows: int = 0
+    owned: int = 0
+    unread: int = 0
     kept: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
@@ -156,6 +161,8 @@ class Screen:
                     item.foresee(records)
                 for record in records:
                     item.admit(record)
+            self.counts.owned += len(records)
+            self.counts.unread += len(block) - len(records)
             yield len(records)
 
     def judge(self, rows: Iterable[Row]) -> Iterator[list[Verdict]]:

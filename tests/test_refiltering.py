@@ -360,6 +360,25 @@ def test_other_settings_are_refused_with_a_diff(output: Path, tmp_path: Path) ->
     assert data_files(tmp_path / "r2") == before
 
 
+def test_a_parent_that_cannot_be_found_anew_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    """What its filters go by has changed; once that is put back, the same command works."""
+    items = tmp_path / "eval.jsonl"
+    items.write_text('{"question": "How many legs have seven spiders in a jar?"}\n', "utf-8")
+    use = ("--set", f'alpaca.use=["decontaminate:{items}"]')
+    scripted = ("--api", "fake", "--method", "alpaca", "-n", 10, "--run", "r", *use)
+    assert invoke("generate", *scripted, "--output-dir", tmp_path, "-q").code == 0
+    then = items.read_bytes()
+    items.write_bytes(then.replace(b"seven", b"eight"))
+    with pytest.raises(IdentityChanged, match=r"what it asked by has changed; put it back\n  used\."):
+        refilter(tmp_path / "r", tmp_path / "r2", "threshold=0.6")
+    assert data_files(tmp_path / "r2") == {}
+    items.write_bytes(then)
+    assert refilter(tmp_path / "r", tmp_path / "r2", "threshold=0.6").tallies["alpaca"].accepted > 0
+    items.write_bytes(then.replace(b"seven", b"eight"))
+    with pytest.raises(IdentityChanged, match=f"{tmp_path}/r2: its candidates"):
+        refilter(tmp_path / "r2", tmp_path / "r3", "threshold=0.5")
+
+
 def test_damage_is_found_and_mended(output: Path, tmp_path: Path) -> None:
     """`verify` names the command, and the command derives the files anew."""
     path = tmp_path / "r2"
@@ -494,7 +513,7 @@ def texts_of(row: dict[str, Any]) -> tuple[str, ...]:
 def test_a_grandparent_that_is_gone_is_bad_data(output: Path, tmp_path: Path) -> None:
     """It alone says how the candidates were drawn."""
     refilter(output / "alpaca-en", tmp_path / "r2")
-    with pytest.raises(BadData, match="is 'alpaca-en' refiltered, and that run is not beside it any more"):
+    with pytest.raises(BadData, match="is 'alpaca-en' refiltered, which is not beside it: put both into one folder"):
         refilter(tmp_path / "r2", tmp_path / "r3")
 
 

@@ -73,7 +73,7 @@ def test_a_file_of_nothing_has_no_rows(tmp_path: Path, data: bytes) -> None:
     [
         (b'{"a": 1', "not JSON: unexpected end of data (character 9 of the row)"),
         (b"hello", "not JSON: unexpected character, expected a JSON value (character 1 of the row)"),
-        (b'{"a": "\xff"}', "not JSON: str is not valid UTF-8: surrogates not allowed (character 1 of the row)"),
+        (b'{"a": "\xff"}', "not UTF-8; convert the file, for instance with iconv -t UTF-8"),
         (b"[1, 2]", "a row must be an object, and this is a list"),
         (b"null", "a row must be an object, and this is null"),
         (b"12", "a row must be an object, and this is a number"),
@@ -172,6 +172,13 @@ def test_standard_input_is_read_in_every_form(monkeypatch: pytest.MonkeyPatch, t
 
 
 # --- which source ---------------------------------------------------------------------------------------------------
+
+
+def test_closed_standard_input_is_bad_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell's ``<&-`` leaves it: there is no stream at all."""
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(BadData, match="stdin: is closed; pipe the rows into it, or name a file"):
+        list(TextRows("stdin", None))
 
 
 def test_files_of_one_name_are_told_apart_by_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,12 +155,23 @@ def test_a_pool_is_compared_with_and_never_judged() -> None:
 
 
 def test_a_record_is_valid_and_holds_the_text_of_the_field() -> None:
-    """Input and output are the row's own, where they are texts; nothing else of it is looked at."""
+    """Input and output are the row's own, what is no text as the JSON it is; nothing else of it is looked at."""
     row = row_of("t.jsonl", 1, b'{"id": 5, "prompt": "Name a tree.", "input": ["x"], "output": "Oak."}')
     record = Reading(("prompt",), "en").record(row)
     assert record == TaskInstance.model_validate(record.model_dump())
-    assert (record.id, record.instruction, record.input, record.output) == ("5", "Name a tree.", "", "Oak.")
+    assert (record.id, record.instruction, record.input, record.output) == ("5", "Name a tree.", '["x"]', "Oak.")
+    assert record.texts == {"instruction": "Name a tree.", "input": '["x"]', "output": "Oak."}
+
+
+def test_the_answer_may_stand_in_another_field() -> None:
+    """As a file of ``input`` and ``target`` has it; a row without an answer is told, one where it is null is empty."""
+    reading = Reading(("input",), answer="target")
+    record = reading.record(row_of("t.jsonl", 1, b'{"input": "Name a tree.", "target": "Oak."}'))
     assert record.texts == {"instruction": "Name a tree.", "input": "", "output": "Oak."}
+    assert reading.record(row_of("t.jsonl", 2, b'{"input": "Name a tree.", "target": null}')).output == ""
+    with pytest.raises(BadData) as caught:
+        reading.record(row_of("t.jsonl", 3, b'{"input": "Name a tree.", "output": "Oak."}'))
+    assert str(caught.value) == "t.jsonl:3: no field 'target'; the row has: input, output (say --answer NAME)"
 
 
 @pytest.mark.parametrize(
@@ -214,3 +225,4 @@ def test_rows_that_cannot_be_read_are_refused_where_that_is_asked_for() -> None:
     assert verdicts[3].drop == Drop("bad_row", "t.jsonl:4: no field 'instruction'; the row has: x (say --field NAME)")
     assert screen.counts.reasons == {"bad_row": 3, "has_x": 1}
     assert list(screen.own([*BAD, *rows_of("a")])) == [1]
+    assert (screen.counts.owned, screen.counts.unread) == (1, 3)

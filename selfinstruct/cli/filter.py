@@ -199,6 +199,9 @@ def _print_summary(folder: Path, summary: dict[str, Any]) -> None:
         typer.echo(f"{link['use']:<28}{link['refused']:>10}{link['seconds']:>10.1f}")
     for reason, count in summary["reasons"].items():
         typer.echo(f"  {reason:<26}{count:>10}")
+    if summary["pool"]:
+        unread = f", {summary['pool_bad_rows']} that cannot be read" if summary["pool_bad_rows"] else ""
+        typer.echo(f"compared with {summary['pool_rows']} rows of the pool{unread}")
     rows, kept = summary["rows"], summary["kept"]
     share = f", {kept / rows:.2%}" if rows else ""
     typer.echo(f"{kept} of {rows} rows kept{share}; " + ", ".join(f"{k} {n}" for k, n in summary["languages"].items()))

@@ -106,6 +106,33 @@ def test_fields_language_and_pool_are_heard() -> None:
         assert [orjson.loads(line)["against"] for line in rejects] == against
 
 
+def test_rows_of_a_pool_that_cannot_be_read_are_counted() -> None:
+    """They are no rejects, since nobody asked for them to be judged; but they are told."""
+    Path("own.jsonl").write_bytes(DATA[: DATA.index(b"\n") + 1] + b"[]\n")
+    ended = filtered("--use", "rouge-l", "--pool", "own.jsonl", "--on-bad-row", "reject")
+    assert (ended.code, ended.err) == (0, "")
+    assert "compared with 1 rows of the pool, 1 that cannot be read\n1 of 3 rows kept" in ended.out
+    summary = orjson.loads(Path("out/summary.json").read_bytes())
+    assert (summary["pool_rows"], summary["pool_bad_rows"]) == (1, 1)
+
+
+def test_answers_are_judged_wherever_they_stand() -> None:
+    """By ``--answer``; a filter that judges outputs refuses no row for having none, but asks where it is."""
+    Path("belle.jsonl").write_text(
+        '{"input": "Name a tall tree.", "target": "A redwood."}\n{"input": "Name a river.", "target": ""}\n', "utf-8"
+    )
+    words = ["filter", "belle.jsonl", "--field", "input", "--use", "output", "--out", "out", "-q"]
+    ended = invoke(*words)
+    assert (ended.code, ended.err) == (
+        65,
+        "selfinstruct: belle.jsonl:1: no field 'output'; the row has: input, target (say --answer NAME)\n",
+    )
+    assert invoke(*words, "--answer", "target").code == 0
+    (reject,) = map(orjson.loads, Path("out/rejects.jsonl").read_bytes().splitlines())
+    assert (reject["reason"], reject["line"]) == ("empty_output", "belle.jsonl:2")
+    assert orjson.loads(Path("out/summary.json").read_bytes())["answer"] == "target"
+
+
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """``cat … | selfinstruct filter - …``."""
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(DATA)))
@@ -157,6 +184,7 @@ def test_a_run_is_filtered_by_its_name() -> None:
         (["filter", "data.jsonl", "--use", "wording"], "say what to filter, by what and into what"),
         (["filter", "data.jsonl", "--out", "o", "--use", "rouge_l"], "did you mean 'rouge-l'?"),
         (["filter", "data.jsonl", "--out", "o", "--use", "rouge-l:7"], "threshold must be above 0 and at most 1"),
+        (["filter", "data.jsonl", "--out", "o", "--use", "output", "--field", "output"], "judges it as the answer"),
         (["filter", "-", "-", "--out", "o", "--use", "wording"], "standard input can be read once"),
         (
             ["filter", "data.jsonl", "--pool", "data.jsonl", "--out", "o", "--use", "wording"],
