@@ -20,6 +20,7 @@ from selfinstruct.protocols import Drop
 from selfinstruct.schema import Instruction, Neighbour, TaskInstance
 from selfinstruct.similarity.jaccard_join import JaccardJoin, Match, first_match
 from selfinstruct.similarity.shingles import SHINGLE, Shingler, ShingleSets
+from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.similarity.tokens import Tokenizer
 
 Instructed = TypeVar("Instructed", bound=Instruction | TaskInstance)
@@ -42,7 +43,7 @@ class JaccardNear:
     """
 
     def __init__(self, threshold: str | Fraction = "0.8", tokenizer: Tokenizer = "auto", n: int = SHINGLE) -> None:
-        self._join = JaccardJoin(Fraction(threshold))
+        self._join = JaccardJoin(exactly("threshold", threshold))
         self._shingler = Shingler(tokenizer, n)
         self._ids: list[str] = []
         self._ahead: list[str] = []

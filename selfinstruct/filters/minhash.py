@@ -17,6 +17,7 @@ from selfinstruct.protocols import Drop
 from selfinstruct.schema import Instruction, Neighbour, TaskInstance
 from selfinstruct.similarity.jaccard_join import first_match
 from selfinstruct.similarity.shingles import SHINGLE, Shingler, ShingleSets
+from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.similarity.token_hashes import Hashes
 from selfinstruct.similarity.tokens import Tokenizer
 
@@ -39,7 +40,7 @@ class MinHashNear:
     def __init__(self, threshold: str | Fraction = "0.8", tokenizer: Tokenizer = "auto", n: int = SHINGLE) -> None:
         from datasketch import MinHashLSH  # brings scipy, which is slow to load
 
-        self.threshold = Fraction(threshold)
+        self.threshold = exactly("threshold", threshold)
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
         self._lsh: Any = MinHashLSH(num_perm=PERMUTATIONS, params=bands(float(self.threshold)))

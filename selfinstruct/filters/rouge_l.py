@@ -23,6 +23,7 @@ from selfinstruct.protocols import Drop
 from selfinstruct.schema import ClassifiedInstruction, Instruction, Neighbour, Novelty, TaskInstance
 from selfinstruct.similarity.digests import Digests, Names, digest_of
 from selfinstruct.similarity.rouge_index import BLOCK, Block, RougeIndex
+from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.similarity.tokens import Tokenizer, tokens
 from selfinstruct.similarity.whole_pool import WholePool
 
@@ -42,7 +43,8 @@ class RougeLNovelty:
     says what is told of a record besides the decision, which is the same in all modes: "exact": the ten nearest of the
     whole pool and the mean over it, which takes a comparison with every text of it; "above:0.5": up to ten nearest, of
     those whose F1 is above 0.5; "off": nothing. Nearest come best first, equal ones in the order they entered the pool;
-    scores are rounded only when written. The lower the floor, the more is compared: "off" is the fastest.
+    the text by which a record was refused comes before them, in every mode. Scores are rounded only when written. The
+    lower the floor, the more is compared: "off" is the fastest.
 
     Told by `foresee` what comes, it looks up many at once, which is some ten times as fast.
 
@@ -55,7 +57,7 @@ class RougeLNovelty:
     ) -> None:
         if tokenizer not in ("en", "zh", "auto"):
             raise ValueError(f"tokenizer must be en, zh or auto, not {tokenizer!r}")
-        self.threshold = _fraction("threshold", threshold)
+        self.threshold = exactly("threshold", threshold)
         if not 0 < self.threshold <= 1:
             raise ValueError(f"threshold must be above 0 and at most 1, not {threshold}")
         self.tokenizer = tokenizer
@@ -86,10 +88,11 @@ class RougeLNovelty:
         measured = self._measure(text)
         twin = self._known.number_of(digest_of(text))
         if twin is not None:
-            return Drop("duplicate_text", f"equals {self._ids[twin]}", self._nearest(measured))
+            same = Neighbour(id=self._ids[twin], score=1.0)
+            return Drop("duplicate_text", f"equals {same.id}", self._nearest(measured, same))
         if measured.hits and measured.hits[0].above(self.threshold):
-            best = measured.hits[0]
-            return Drop("too_similar", f"{best.score:.4f} with {self._ids[best.number]}", self._nearest(measured))
+            best = self._neighbour(measured.hits[0])
+            return Drop("too_similar", f"{best.score:.4f} with {best.id}", self._nearest(measured, best))
         return None
 
     def admit(self, record: Instructed) -> Instructed:
@@ -115,12 +118,17 @@ class RougeLNovelty:
             self._last = (text, len(self._ids), self._pool.measure(text))
         return self._last[2]
 
-    def _nearest(self, measured: _Measured) -> tuple[Neighbour, ...]:
+    def _nearest(self, measured: _Measured, *decided: Neighbour) -> tuple[Neighbour, ...]:
+        """What is told in this mode, behind the text that decided, where one did."""
         if self.similar == "off":
-            return ()
+            return decided
         floor = self._floor if self._floor is not None and self._floor > self.threshold else None
         shown = [hit for hit in measured.hits if floor is None or hit.above(floor)]  # else all were searched above it
-        return tuple(Neighbour(id=self._ids[hit.number], score=round(hit.score, 4)) for hit in shown)
+        others = [one for one in map(self._neighbour, shown) if one not in decided]
+        return (*decided, *others)[:NEAREST]
+
+    def _neighbour(self, hit: _Hit) -> Neighbour:
+        return Neighbour(id=self._ids[hit.number], score=round(hit.score, 4))
 
 
 def rouge_l(left: str, right: str, tokenizer: Tokenizer = "auto") -> float:
@@ -311,16 +319,6 @@ def _shown_above(similar: str, threshold: Fraction) -> Fraction | None:
     if similar == "off":
         return threshold
     kind, _, value = similar.partition(":")
-    if kind == "above" and 0 <= (floor := _fraction(f"the floor of {similar!r}", value)) < 1:
+    if kind == "above" and 0 <= (floor := exactly(f"the floor of {similar!r}", value)) < 1:
         return floor
     raise ValueError(f"similar must be exact, off, or above: and a number from 0 to below 1, not {similar!r}")
-
-
-def _fraction(what: str, value: str | Fraction) -> Fraction:
-    """An exact number; floats are refused, since 0.7 as a float is not seven tenths."""
-    if not isinstance(value, str | Fraction):
-        raise ValueError(f"{what} must be text such as '0.7' or '7/10', or a Fraction, not {value!r}")
-    try:
-        return Fraction(value)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f"{what} must be a number such as '0.7' or '7/10', not {value!r}") from None
