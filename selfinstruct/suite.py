@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -145,9 +146,10 @@ def _in(lang: Spoken, make: Callable[[Lang], AnyFilter]) -> AnyFilter:
 
 def _rouge_l(parameter: str, lang: Spoken) -> AnyFilter:
     from selfinstruct.filters.rouge_l import RougeLNovelty
+    from selfinstruct.similarity.thresholds import exactly
 
     # What decided is told, and no more: a floor below the threshold would be searched for every record.
-    floor = "0.99" if parameter in ("1", "1.0") else parameter
+    floor = min(exactly("threshold", parameter), Fraction(99, 100))
     return RougeLNovelty(parameter, tokenizer=lang, similar=f"above:{floor}")
 
 

@@ -87,7 +87,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
 }
 # Screening rows of anybody's data.
-MAY_IMPORT["suite"] = {"errors", "filters", "protocols", "rules", "schema"}  # which filters there are, by name
+MAY_IMPORT["suite"] = {
+    "errors",
+    "filters",
+    "protocols",
+    "rules",
+    "schema",
+    "similarity",
+}  # which filters there are, by name
 MAY_IMPORT["json_array"] = {"errors"}
 MAY_IMPORT["eval_items"] = {"errors", "json_array"}  # the items of evaluation sets
 MAY_IMPORT["checksums"] = set()

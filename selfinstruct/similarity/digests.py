@@ -17,7 +17,7 @@ def digest_of(text: str) -> bytes:
 
 
 class Digests:
-    """Digests with the number of the first text that had each: some 24 bytes a digest."""
+    """Digests with the number of the first text that had each: some 30 bytes a digest."""
 
     def __init__(self) -> None:
         self._digests = bytearray()

@@ -4,13 +4,12 @@ A posting is one distinct token of one kept text: its key (token, length), the f
 number of the text, 25 bytes in all. Runs are sorted by key, so a token and a range of lengths is one slice; a run is
 absorbed by the one before it as soon as it is half as large, so there are few.
 
-Two ways to scan, both a handful of numpy calls over at most `TILE` postings, so that what they make stays in the cache:
-short slices are gathered, many at once; long slices of one token are compared with several candidates where they lie.
+Slices are gathered and compared many at once, about `TILE` postings at a time, so that what is made on the way stays in
+the cache. Comparing long slices where they lie, with several candidates that share a token, was slower at every length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +26,6 @@ TOKEN_MASK = (1 << 22) - 1
 """Tokens beyond share the keys of earlier ones, which costs time and changes nothing."""
 
 TILE = 1 << 15
-_LONG = 300  # from so many postings on, a slice is scanned where it lies: measured, 150 and 600 were slower
-_TOGETHER = 8  # candidates that share a long slice: their ranges of lengths differ, and more of them overlap less
 
 
 Column = npt.NDArray[Any]
@@ -104,76 +101,30 @@ def slices(run: Run, lookups: Lookups) -> Slices:
     return Slices(np.searchsorted(run.keys, lookups.first, "left"), np.searchsorted(run.keys, lookups.last, "right"))
 
 
-class Scanner:
-    """Finds the pairs that pass the bounds. Owns the room it works in, so each thread needs one of its own."""
-
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._words = np.empty(TILE, np.uint64)
-        self._counts = np.empty(TILE, np.uint8)
-        self._others = np.empty(TILE, np.uint8)
-
-    def short(self, run: Run, lookups: Lookups, where: Slices) -> Iterator[Pairs]:
-        """The pairs of slices below `_LONG` postings, a tile at a time."""
-        sizes = where.sizes
-        chosen = np.flatnonzero((sizes > 0) & (sizes < _LONG))
-        filled = np.cumsum(sizes[chosen])
-        cuts = np.searchsorted(filled, np.arange(TILE, filled[-1] if len(filled) else 0, TILE))
-        for piece in np.split(chosen, np.unique(cuts)):
-            if len(piece):
-                yield self._gathered(run, lookups.of(piece), where.start[piece], sizes[piece])
-
-    def _gathered(self, run: Run, lookups: Lookups, start: Ints, sizes: Ints) -> Pairs:
-        ends = np.cumsum(sizes)
-        index = np.arange(ends[-1])
-        index += np.repeat(start - (ends - sizes), sizes)
-        low, high = run.low[index], run.high[index]
-        low ^= np.repeat(lookups.low, sizes)
-        high ^= np.repeat(lookups.high, sizes)
-        distance = np.bitwise_count(low)
-        distance += np.bitwise_count(high)
-        passed = np.flatnonzero(distance <= np.repeat(lookups.slack, sizes) + run.slack[index])
-        asked = lookups.of(np.searchsorted(ends, passed, "right"))
-        return self._pairs(run, asked, index[passed], distance[passed])
-
-    def long(self, run: Run, lookups: Lookups, where: Slices) -> Pairs:
-        """The pairs of a few lookups of one token, whose slices overlap: each is compared with all of them.
-
-        What lies outside its own slice passes no test wrongly: a pair is judged by both lengths and signatures.
-        """
-        begin, end, rows = int(where.start.min()), int(where.end.max()), len(lookups.first)
-        low, high, slack = lookups.low[:, None], lookups.high[:, None], lookups.slack[:, None]
-        width = TILE // rows
-        found = []
-        for start in range(begin, end, width):
-            tile = slice(start, min(start + width, end))
-            size = (tile.stop - start) * rows
-            shape = (rows, tile.stop - start)
-            counts, others = self._counts[:size], self._others[:size]
-            words = self._words[:size].reshape(shape)
-            np.bitwise_xor(run.low[tile], low, out=words)
-            np.bitwise_count(words, out=counts.reshape(shape))
-            np.bitwise_xor(run.high[tile], high, out=words)
-            np.bitwise_count(words, out=others.reshape(shape))
-            counts += others
-            np.add(run.slack[tile], slack, out=others.reshape(shape))
-            passed = np.flatnonzero(counts <= others)
-            if len(passed):
-                row, column = np.divmod(passed, shape[1])
-                found.append(self._pairs(run, lookups.of(row), column + start, counts[passed]))
-        return np.concatenate(found) if found else np.empty(0, np.int64)
-
-    def _pairs(self, run: Run, asked: Lookups, index: Ints, distance: npt.NDArray[np.uint8]) -> Pairs:
-        lengths = (run.keys[index] & np.uint32((1 << LENGTH_BITS) - 1)).astype(np.int64)
-        near = distance <= self._bounds.distance(asked.length, lengths)
-        pairs: Pairs = (asked.candidate[near] << 32) | run.numbers[index[near]]
-        return pairs
+def tiles(where: Slices) -> list[Ints]:
+    """The lookups that have postings, in groups of about `TILE` postings together."""
+    chosen = np.flatnonzero(where.end > where.start)
+    filled = np.cumsum(where.sizes[chosen])
+    cuts = np.searchsorted(filled, np.arange(TILE, filled[-1] if len(filled) else 0, TILE))
+    return [piece for piece in np.split(chosen, np.unique(cuts)) if len(piece)]
 
 
-def groups(lookups: Lookups, where: Slices) -> Iterable[Ints]:
-    """The lookups with long slices, in groups of one token each, at most `_TOGETHER`, neighbours in length."""
-    chosen = np.flatnonzero(where.sizes >= _LONG)
-    token = lookups.first[chosen] >> np.uint32(LENGTH_BITS)
-    for same in np.split(chosen, np.flatnonzero(token[1:] != token[:-1]) + 1):
-        for start in range(0, len(same), _TOGETHER):
-            yield same[start : start + _TOGETHER]
+def passing(run: Run, lookups: Lookups, where: Slices, bounds: Bounds) -> Pairs:
+    """The pairs of these slices, none of them empty, that no bound rules out."""
+    sizes = where.sizes
+    ends = np.cumsum(sizes)
+    index = np.arange(ends[-1])
+    index += np.repeat(where.start - (ends - sizes), sizes)
+    low, high = run.low[index], run.high[index]
+    low ^= np.repeat(lookups.low, sizes)
+    high ^= np.repeat(lookups.high, sizes)
+    distance = np.bitwise_count(low)
+    distance += np.bitwise_count(high)
+    # Two bytes added here, and the exact bound for what is left: most pairs end at the first.
+    passed = np.flatnonzero(distance <= np.repeat(lookups.slack, sizes) + run.slack[index])
+    asked = np.searchsorted(ends, passed, "right")
+    index = index[passed]
+    lengths = (run.keys[index] & np.uint32((1 << LENGTH_BITS) - 1)).astype(np.int64)
+    near = distance[passed] <= bounds.distance(lookups.length[asked], lengths)
+    pairs: Pairs = (lookups.candidate[asked][near] << 32) | run.numbers[index[near]]
+    return pairs

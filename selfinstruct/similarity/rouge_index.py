@@ -11,9 +11,10 @@ the same few tokens defeats any index: the counts of `RougeIndex` tell.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +24,9 @@ from rapidfuzz.distance import LCSseq
 
 from selfinstruct.similarity import postings
 from selfinstruct.similarity.lcs_bounds import LONGEST, Bounds, Ints
-from selfinstruct.similarity.postings import LENGTH_BITS, TOKEN_MASK, Lookups, Pairs, Run, Scanner, Slices
-from selfinstruct.similarity.signatures import Words, distances, folded, signatures
+from selfinstruct.similarity.postings import LENGTH_BITS, TOKEN_MASK, Lookups, Pairs, Run, Slices
+from selfinstruct.similarity.shelf import Shelf
+from selfinstruct.similarity.signatures import distances, folded
 from selfinstruct.similarity.spelling import Alphabet, Texts
 
 BLOCK = 1024
@@ -52,11 +54,17 @@ class Hits(NamedTuple):
             found.setdefault(text, []).append((hit[0], hit[1], hit[2]))
         return found
 
+    def of(self, text: int, among: npt.NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+        """(number, lcs, lengths) of the hits of one text, of those numbers that are ``among`` these."""
+        start, end = np.searchsorted(self.text, [text, text + 1])
+        chosen = start + np.flatnonzero(among[self.number[start:end]])
+        return list(zip(*(column[chosen].tolist() for column in self[1:]), strict=True))
+
 
 class Block(NamedTuple):
     """Texts that were looked up: their hits among what is ``kept`` and, by place, ``inside`` the block itself."""
 
-    shelf: _Shelf
+    shelf: Shelf
     run: Run
     kept: Hits
     inside: Hits
@@ -66,9 +74,9 @@ class RougeIndex:
     """Texts in memory, and the postings to find them by.
 
     ``floor`` (0 ≤ floor < 1) is the similarity above which pairs are found; of each text's hits among the kept ones the
-    ``best`` are returned. ``workers`` threads scan long slices (numpy lets go of the interpreter meanwhile); results do
-    not depend on them. For ``looked_up`` texts it has looked at ``scanned`` postings and measured ``compared`` pairs so
-    far, in tables of together ``cells`` cells.
+    ``best`` are returned. ``workers`` threads look postings up where there are many (numpy lets go of the interpreter
+    meanwhile); results do not depend on them. For ``looked_up`` texts it has looked at ``scanned`` postings so far and
+    measured ``compared`` pairs, in tables of together ``cells`` cells. A kept English text takes half a kilobyte.
     """
 
     def __init__(self, floor: Fraction, *, best: int = 10, workers: int | None = None) -> None:
@@ -76,10 +84,10 @@ class RougeIndex:
         self._bounds = Bounds(floor, LONGEST)
         self._best = best
         self._alphabet = Alphabet()
-        self._shelf = _Shelf(Texts())
+        self._shelf = Shelf(Texts())
         self._frequency = np.zeros(1 << 12, np.int64)  # kept texts that hold a token: orders tokens, decides nothing
         self._runs: list[Run] = []
-        self._scanners = [Scanner(self._bounds) for _ in range(workers or _cores())]
+        self._workers = workers or _cores()
         self._threads: ThreadPoolExecutor | None = None
 
     def __len__(self) -> int:
@@ -123,16 +131,16 @@ class RougeIndex:
         kept = self._hits(self._runs, lookups.of(in_pool), shelf, self._shelf)
         return Block(shelf, run, kept, self._hits([run], lookups, shelf, shelf))
 
-    def _shelved(self, texts: Sequence[Sequence[str]]) -> _Shelf:
+    def _shelved(self, texts: Sequence[Sequence[str]]) -> Shelf:
         if len(texts) > BLOCK:
             raise ValueError(f"a block has at most {BLOCK} texts, not {len(texts)}")
-        shelf = _Shelf(Texts(map(self._alphabet.spell, texts)))
+        shelf = Shelf(Texts(map(self._alphabet.spell, texts)))
         missing = min(len(self._alphabet), TOKEN_MASK + 1) - len(self._frequency)
         if missing > 0:
             self._frequency = np.pad(self._frequency, (0, max(missing, len(self._frequency))))
         return shelf
 
-    def _by_rarity(self, shelf: _Shelf) -> _Occurrences:
+    def _by_rarity(self, shelf: Shelf) -> _Occurrences:
         """Each text's tokens, those of the fewest kept texts first, with their rank; of equal ones the first."""
         tokens = shelf.texts.every_code()
         text = np.repeat(np.arange(len(shelf.texts)), shelf.lengths).astype(np.uint64)
@@ -144,7 +152,7 @@ class RougeIndex:
         rank = np.arange(len(packed)) - (np.cumsum(shelf.lengths) - shelf.lengths)[places]
         return _Occurrences(places[first], (packed & _LOW).astype(np.int64)[first] & TOKEN_MASK, rank[first])
 
-    def _postings(self, occurrences: _Occurrences, shelf: _Shelf) -> Run:
+    def _postings(self, occurrences: _Occurrences, shelf: Shelf) -> Run:
         """The block's own postings, numbered by place."""
         length = np.minimum(shelf.lengths, LONGEST)[occurrences.text]
         keys = (occurrences.token << LENGTH_BITS | length).astype(np.uint64)
@@ -161,7 +169,7 @@ class RougeIndex:
             numbers=text.astype(np.int32),
         )
 
-    def _lookups(self, occurrences: _Occurrences, shelf: _Shelf) -> tuple[Lookups, npt.NDArray[np.bool_]]:
+    def _lookups(self, occurrences: _Occurrences, shelf: Shelf) -> tuple[Lookups, npt.NDArray[np.bool_]]:
         """What to look for, in the order of the postings; and which of it the pool has at all."""
         text, token, rank = occurrences
         length = shelf.lengths[text]
@@ -178,7 +186,7 @@ class RougeIndex:
 
     # --- measure ----------------------------------------------------------------------------------------------------
 
-    def _hits(self, runs: Sequence[Run], lookups: Lookups, block: _Shelf, others: _Shelf) -> Hits:
+    def _hits(self, runs: Sequence[Run], lookups: Lookups, block: Shelf, others: Shelf) -> Hits:
         """The hits in these runs: every pair that passes is measured exactly, a bounded number of pairs at a time."""
         hits = _NO_HITS
         waiting: list[Pairs] = []
@@ -194,29 +202,23 @@ class RougeIndex:
     def _passing(self, runs: Sequence[Run], lookups: Lookups) -> Iterator[Pairs]:
         for run in runs:
             where = postings.slices(run, lookups)
-            self.scanned += int(where.sizes.sum())
-            yield from self._scanners[0].short(run, lookups, where)
-            yield from self._long(run, lookups, where)
+            size = int(where.sizes.sum())
+            self.scanned += size
+            scan, tiles = partial(self._scanned, run, lookups, where), postings.tiles(where)
+            yield from self._in_threads(scan, tiles) if size >= _AT_ONCE else map(scan, tiles)
 
-    def _long(self, run: Run, lookups: Lookups, where: Slices) -> Iterator[Pairs]:
-        """Long slices, shared out among the threads where there is enough of them to be worth it."""
-        work = [
-            (run, lookups.of(group), Slices(where.start[group], where.end[group]))
-            for group in postings.groups(lookups, where)
-        ]
-        threads = len(self._scanners)
-        if threads == 1 or where.sizes.sum() < _AT_ONCE:
-            yield from (self._scanners[0].long(*group) for group in work)
-            return
+    def _scanned(self, run: Run, lookups: Lookups, where: Slices, tile: Ints) -> Pairs:
+        some = Slices(where.start[tile], where.end[tile])
+        return postings.passing(run, lookups.of(tile), some, self._bounds)
+
+    def _in_threads(self, scan: Callable[[Ints], Pairs], tiles: Sequence[Ints]) -> Iterator[Pairs]:
+        """The same on all cores, a few tiles each at a time: what they find has to be measured before more is."""
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(threads, "rouge-index")
-        for start in range(0, len(work), 64 * threads):
-            some = work[start : start + 64 * threads]
-            shares = [some[place::threads] for place in range(threads)]
-            for found in self._threads.map(_scanned, self._scanners, shares):
-                yield from found
+            self._threads = ThreadPoolExecutor(self._workers, "rouge-index")
+        for start in range(0, len(tiles), step := 16 * self._workers):
+            yield from self._threads.map(scan, tiles[start : start + step])
 
-    def _joined(self, hits: Hits, waiting: Sequence[Pairs], block: _Shelf, others: _Shelf) -> Hits:
+    def _joined(self, hits: Hits, waiting: Sequence[Pairs], block: Shelf, others: Shelf) -> Hits:
         """These hits, and those among the waiting pairs, which may hold a pair more than once."""
         pairs = np.sort(np.concatenate(waiting))
         pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])[: len(pairs)]]
@@ -225,11 +227,13 @@ class RougeIndex:
         if inside:  # both ways are one pair, and none is with itself
             once = text > number
             text, number = text[once], number[once]
-        apart = distances(block.signatures[text], others.signatures[number])
-        near = np.flatnonzero(apart <= self._bounds.distance(block.lengths[text], others.lengths[number]))
-        text, number = text[near], number[near]
         lengths = block.lengths[text] + others.lengths[number]
         least = self._bounds.least_lcs(lengths)
+        apart = distances(block.signatures[text], others.signatures[number])
+        # The bounds again, now with whole signatures, and with the true lengths of long texts.
+        possible = least <= np.minimum(block.lengths[text], others.lengths[number])
+        near = np.flatnonzero(possible & (apart <= lengths - 2 * least))
+        text, number, lengths, least = text[near], number[near], lengths[near], least[near]
         lcs = _lcs(block.texts, text, others.texts, number, least)
         self.compared += len(text)
         self.cells += int((block.lengths[text] * others.lengths[number]).sum())
@@ -246,43 +250,6 @@ class _Occurrences(NamedTuple):
     text: Ints
     token: Ints
     rank: Ints
-
-
-class _Shelf:
-    """Texts with their lengths and signatures."""
-
-    def __init__(self, texts: Texts) -> None:
-        self.texts = texts
-        ends = texts.ends()
-        self._lengths = np.diff(ends, prepend=0)
-        self._signatures = signatures(texts.every_code(), ends)
-
-    @property
-    def lengths(self) -> Ints:
-        """Tokens of each text, shape (texts,)."""
-        return self._lengths[: len(self.texts)]
-
-    @property
-    def signatures(self) -> Words:
-        """Shape (texts, `WORDS`)."""
-        return self._signatures[: len(self.texts)]
-
-    @property
-    def memory(self) -> int:
-        """Bytes of its arrays."""
-        return self.texts.memory + self._lengths.nbytes + self._signatures.nbytes
-
-    def extend(self, other: _Shelf, places: Sequence[int]) -> None:
-        """Take some texts of another shelf."""
-        start, end = len(self.texts), len(self.texts) + len(places)
-        if end > len(self._lengths):
-            more = max(end, len(self._lengths) * 5 // 4) - len(self._lengths)
-            self._lengths = np.pad(self._lengths, (0, more))
-            self._signatures = np.pad(self._signatures, ((0, more), (0, 0)))
-        for place in places:
-            self.texts.append(other.texts.codes(place))
-        self._lengths[start:end] = other.lengths[places]
-        self._signatures[start:end] = other.signatures[places]
 
 
 def _lcs(left: Texts, text: Ints, right: Texts, number: Ints, least: Ints) -> Ints:
@@ -325,10 +292,6 @@ def _in_order(*parts: Hits, best: int | None = None) -> Hits:
 def _cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _scanned(scanner: Scanner, work: Sequence[tuple[Run, Lookups, Slices]]) -> list[Pairs]:
-    return [scanner.long(*group) for group in work]
 
 
 _NO_HITS = Hits(*(np.empty(0, np.int64) for _ in range(4)))

@@ -60,10 +60,10 @@ def test_it_writes_three_files_and_ends_with_a_table() -> None:
 
 def test_texts_that_are_slow_to_tell_apart_are_told_of_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """On standard error, once for each filter, and in the summary."""
-    monkeypatch.setattr(rouge_l, "_STRAIN", 1)
-    monkeypatch.setattr(rouge_l, "_STRAIN_EACH", 0)
+    monkeypatch.setattr(rouge_l, "_STRAIN", 0)
+    monkeypatch.setattr(rouge_l, "_STRAIN_SHARE", 0)
     ended = filtered("--use", "wording", "--use", "rouge-l:0.7", "--json")
-    assert ended.err.startswith("selfinstruct: texts so alike, or so long, are slow to tell apart: 0 comparisons")
+    assert ended.err.startswith("selfinstruct: texts of so few different tokens are slow to tell apart: ")
     assert ended.err.count("\n") == 1
     assert [link["warning"] for link in orjson.loads(ended.out)["chain"]] == [None, ended.err.strip()[14:]]
 

@@ -310,7 +310,7 @@ def test_a_block_of_one_text_many_times_is_measured_once() -> None:
     [
         ({"threshold": "0"}, "threshold must be above 0 and at most 1, not 0"),
         ({"threshold": "1.01"}, "threshold must be above 0 and at most 1, not"),
-        ({"threshold": "near"}, "Invalid literal for Fraction: 'near'"),
+        ({"threshold": "near"}, "threshold must be a number such as '0.7' or '7/10', not 'near'"),
         ({"tokenizer": "fr"}, "tokenizer must be en, zh or auto, not 'fr'"),
         ({"n": 0}, "at least one token, not 0"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -165,8 +166,6 @@ SQUEEZED: list[tuple[Any, str, int]] = [
     (rouge_index, "_AT_ONCE", 3),
     (rouge_index, "_MOST_FREQUENT", 1),
     (postings, "TILE", 4),
-    (postings, "_LONG", 2),
-    (postings, "_TOGETHER", 2),
     (spelling, "FIRST", 0x10FFFF - 1),
     (rouge_index, "_SMALL", 0),
 ]
@@ -453,21 +452,35 @@ def test_an_unknown_tokenizer_is_refused() -> None:
 # --- what a pool costs ----------------------------------------------------------------------------------------------
 
 
+def _strained(texts: list[str], threshold: str) -> str:
+    """What is said once these texts, none of which is refused, have been checked and kept."""
+    novelty = RougeLNovelty(threshold, similar="off")
+    for start in range(0, len(texts), 50):
+        records = [_instruction(text) for text in texts[start : start + 50]]
+        novelty.foresee(records)
+        for record in records:
+            assert novelty.check(record) is None
+            novelty.add(record.id, record.instruction)
+    return novelty.strain()
+
+
 def test_texts_that_defeat_the_index_are_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts of the same few tokens have to be compared with each other, one and all; a line says so."""
-    monkeypatch.setattr(rouge_l, "_STRAIN", 10_000)
-    monkeypatch.setattr(rouge_l, "_STRAIN_EACH", 1000)
-    alike = [_instruction(" ".join(text)) for text in itertools.permutations("abcde")]
-    novelty = RougeLNovelty("0.9", similar="off")
-    novelty.foresee(alike)
-    assert novelty.strain() == ""
-    assert [novelty.check(record) for record in alike] == [None] * 120
-    assert novelty.strain().startswith("texts so alike, or so long, are slow to tell apart: 60 comparisons in full")
-    different = [_instruction(_counted(12, letter)) for letter in "abcdefghij"]
-    novelty = RougeLNovelty("0.9", similar="off")
-    novelty.foresee(different)
-    assert [novelty.check(record) for record in different] == [None] * 10
-    assert novelty.strain() == _pool("a", similar="exact").strain() == ""
+    """What makes them slow: few different tokens, likeness or length; ordinary texts are not spoken of."""
+    alike = [" ".join(text) for text in itertools.permutations("abcdef")][:300]
+    long = [_counted(120, f"{letter}x") for letter in "abcdefghij"]
+    long += [" ".join(reversed(text.split())) for text in long]  # all tokens of another text, and nothing in order
+    ordinary = [_counted(12, letter) for letter in "abcdefghij"]
+    assert [_strained(texts, "0.9") for texts in (alike, long, ordinary)] == ["", "", ""]
+    monkeypatch.setattr(rouge_l, "_STRAIN_CELLS", 1000)
+    monkeypatch.setattr(rouge_l, "_STRAIN_CELLS_EACH", 1000)
+    assert re.match(
+        r"texts so alike are slow to tell apart: \d\d+ comparisons in full for each", _strained(alike, "0.9")
+    )
+    assert re.match(r"texts so long are slow to compare: 14400 steps for a pair", _strained(long, "0.9"))
+    assert _strained(ordinary, "0.9") == _pool("a", similar="exact").strain() == ""
+    monkeypatch.setattr(rouge_l, "_STRAIN", 1000)
+    assert re.match(r"texts of so few different tokens are slow .* \d\d+ of 250 had to be", _strained(alike, "0.9"))
+    assert _strained(ordinary, "0.9") == ""
 
 
 def test_blocks_of_long_texts_hold_fewer_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -499,3 +512,26 @@ def test_scores_of_chinese_are_by_character() -> None:
     """One character of eight changed; the English tokenizer sees nothing."""
     assert rouge_l.rouge_l("写一首春天的诗歌", "写一首秋天的诗歌") == 0.875
     assert rouge_l.rouge_l("写一首春天的诗歌", "写一首秋天的诗歌", "en") == rouge_l.rouge_l("", "") == 0
+
+
+def test_foreseen_blocks_that_nobody_asks_for_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another filter may refuse a whole block before this one is asked."""
+    monkeypatch.setattr(rouge_l, "BLOCK", 2)
+    novelty = _pool("Name four old trees.")
+    texts = ["Count to ten.", "Count to nine.", "Name five old trees.", "Sing."]
+    novelty.foresee([_instruction(text) for text in texts])
+    assert novelty.check(_instruction("Sing.")) is None
+    drop = novelty.check(_instruction("Name five old trees."))
+    assert drop is not None
+    assert drop.detail == "0.7500 with seed-0"
+
+
+def test_texts_are_added_unseen_a_block_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taking up a run's records costs no look-up, and each is found afterwards."""
+    monkeypatch.setattr(rouge_l, "BLOCK", 2)
+    texts = [_counted(5, letter) for letter in "abcdefg"]
+    novelty = _pool(*texts)
+    assert isinstance(novelty._pool, rouge_l._Indexed)
+    assert (len(novelty._pool._index), novelty._pool._index.looked_up) == (6, 0)
+    drops = [novelty.check(_instruction(text)) for text in texts]
+    assert [drop and drop.detail for drop in drops] == [f"equals seed-{number}" for number in range(7)]

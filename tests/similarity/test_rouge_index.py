@@ -70,9 +70,9 @@ def test_it_finds_every_pair_above_the_floor_and_no_other(
 
 
 def test_threads_and_tiles_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Long slices shared out among threads, a few pairs measured at a time: the same pairs."""
+    """Tiles shared out among threads, a few pairs measured at a time: the same pairs."""
     texts = _texts(600, 30, 20, seed=5)
-    for module, name, small in ((rouge_index, "_AT_ONCE", 50), (postings, "_LONG", 4), (postings, "TILE", 16)):
+    for module, name, small in ((rouge_index, "_AT_ONCE", 50), (postings, "TILE", 16)):
         monkeypatch.setattr(module, name, small)
     assert _found(texts, Fraction(1, 2), 64, workers=3) == _all_pairs(texts, Fraction(1, 2))
 
