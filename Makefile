@@ -100,14 +100,14 @@ test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
 bench: $(VENV)/.ready-bench $(VENV)/.model  ## measure; prints numbers, judges nothing
 	@shopt -s nullglob; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
 
-bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an instant server; a quarter of an hour
+bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an instant server; a minute
 	$(BIN)/python tests/benchmarks/bench_alpaca.py
 
 bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 	$(BIN)/python tests/benchmarks/bench_client.py
 
 # The curve of the README is drawn with matplotlib, which nothing else needs.
-bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; a quarter of an hour: [BENCH=]
+bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; six minutes: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_filter.py --png tests/benchmarks/filter.png $(BENCH)
 
 format: $(VENV)/.ready-test  ## rewrite the code the way check wants it
