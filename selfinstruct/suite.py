@@ -296,7 +296,7 @@ SUITE: dict[str, Entry] = {
         compares=True,
     ),
     "jaccard": Entry(
-        "at least so great a part of its word or character n-grams in one kept before",
+        "a text that shares at least that part of its n-grams with one kept before",
         _jaccard,
         takes="THRESHOLD",
         default="0.8",

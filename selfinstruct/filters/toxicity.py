@@ -284,7 +284,7 @@ def _own_list(path: Path) -> _List:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadData(f"{path}: {error.strerror}") from error
+        raise BadData(f"{path}: cannot read the list of words: {error.strerror}") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

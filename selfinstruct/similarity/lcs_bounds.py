@@ -29,7 +29,8 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 
 LONGEST = 1023
-"""Lengths are kept up to this many tokens; it stands for any longer text, which no bound but the prefix rules out."""
+"""Postings tell lengths up to this many tokens; it stands for any longer text, which is judged by its prefix until its
+true length and whole signature are looked at."""
 
 _MOST_SLACK = 127  # the sum of two still fits a byte
 _NO_BOUND = 1 << 20

@@ -255,7 +255,7 @@ class _Occurrences(NamedTuple):
 def _lcs(left: Texts, text: Ints, right: Texts, number: Ints, least: Ints) -> Ints:
     """The longest common subsequence of each pair, in the order of ``text``; 0 stands for any below ``least``.
 
-    A text that is compared with many others is compared with all of them at once, thirty times as fast for each.
+    A text that is compared with many others is compared with all of them at once, which is many times as fast.
     """
     lcs = np.empty(len(text), np.int64)
     spelled, others = left.spelled(text.tolist()), right.spelled(number.tolist())

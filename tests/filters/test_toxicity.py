@@ -263,7 +263,7 @@ def test_a_list_that_cannot_be_read_is_bad_data_with_its_line(
 
 def test_a_list_that_is_missing_or_not_utf_8_is_bad_data(tmp_path: Path) -> None:
     """The line of the first wrong byte is named."""
-    with pytest.raises(BadData, match=r"none\.txt: No such file"):
+    with pytest.raises(BadData, match=r"none\.txt: cannot read the list of words: No such file"):
         Toxicity(extra=tmp_path / "none.txt")
     (tmp_path / "latin.txt").write_bytes(b"fine\ncaf\xe9\n")
     with pytest.raises(BadData, match=r"latin\.txt:2: not UTF-8"):
