@@ -307,3 +307,13 @@ def test_a_first_start_that_is_cut_off_leaves_nothing_half_made(tmp_path: Path) 
         assert ledger_file.version_of(db) == 0
     with Ledger(path) as ledger:
         assert (ledger.epoch, ledger.rows.has_answers()) == (1, False)
+
+
+def test_of_a_parent_that_is_no_ledger_nothing_is_taken_over(tmp_path: Path) -> None:
+    """The new ledger is there, empty, and the error is one of damage."""
+    parent, own = tmp_path / "parent.sqlite3", tmp_path / "own.sqlite3"
+    parent.write_bytes(b"no database" * 100)
+    with pytest.raises(DamagedRun, match="not a readable ledger: file is not a database"):
+        ledger_file.take_over(own, parent, 1)
+    with closing(sqlite3.connect(own)) as db:
+        assert db.execute("SELECT count(*) FROM calls").fetchone() == (0,)
