@@ -120,9 +120,8 @@ def _answered(path: Path, requests: int) -> dict[str, Any]:
 
 
 def _status_text(row: dict[str, Any], money: list[str]) -> str:
-    lines = [
-        f"{row['run']}  ({row['parent']} refiltered)" if row["parent"] else f"{row['run']}  (target {row['target']})"
-    ]
+    what = f"{row['parent']} refiltered" if row["parent"] else f"target {row['target']}"
+    lines = [f"{row['run']}  ({what})"]
     for stage in row["stages"]:
         if "answered" in stage:
             counts = f"{stage['answered']:>8} answered{stage['failed']:>7} failed{stage['waiting']:>8} waiting"
@@ -321,8 +320,7 @@ def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:
     seeds = {task.id: task.instruction for file in files if file.exists() for task in seed_tasks.load(file)}
     for id in ids:
         relative = {} if id in seeds else _record(path, id) or {}
-        # A parent of a refiltered run's record may be one of its rejects.
-        text = seeds.get(id) or relative.get("instruction") or relative.get("candidate", {}).get("instruction")
+        text = seeds.get(id) or (relative | relative.get("candidate", {})).get("instruction")  # it may be a reject
         if text:
             texts[id] = text
     return texts
@@ -338,10 +336,8 @@ def _show_text(path: Path, found: dict[str, Any]) -> str:
     parts = [f"run {path.name}"]
     if "record" in found:
         row, texts = found["record"], found["relatives"]
-        # A reject is what it was refused for, and then the candidate, each of its texts on a line of its own.
-        for key, value in (row | row.get("candidate", {}) | {"id": row["id"]}).items():
-            if key not in ("provenance", "novelty", "nearest", "candidate"):
-                parts.append(f"{key}: {value}")
+        told = row | row.get("candidate", {}) | {"id": row["id"]}  # a reject: why, then the texts of the candidate
+        parts += [f"{k}: {v}" for k, v in told.items() if k not in ("provenance", "novelty", "nearest", "candidate")]
         nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
         parts += [f"nearest: {n['score']:.4f} {n['id']}  {texts.get(n['id'], '')}" for n in nearest]
         for kind in ("seeds", "parents"):
