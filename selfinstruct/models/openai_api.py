@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from email.utils import formatdate, parsedate_to_datetime
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import BadHttpMessage, ContentEncodingError, PayloadEncodingError
 
 from selfinstruct import wire
 from selfinstruct.base_url import ApiKey, normal_base_url, proxy_of
@@ -96,8 +96,12 @@ class OpenAIModel:
         except aiohttp.ClientResponseError as problem:  # bytes that are no HTTP
             raise UnusableResponse(f"{url}: the answer is not HTTP: {self._quoted(problem.message)}") from problem
         except aiohttp.ClientError as problem:
-            if isinstance(problem.__cause__, ContentEncodingError):
+            cause = problem.__cause__
+            if isinstance(cause, ContentEncodingError):
                 raise UnusableResponse(f"{url}: the answer's compression is broken") from problem
+            # The same as above, where the body had begun to arrive; a body cut short is a lost one.
+            if isinstance(cause, BadHttpMessage) and not isinstance(cause, PayloadEncodingError):
+                raise UnusableResponse(f"{url}: the answer is not HTTP: {self._quoted(cause.message)}") from problem
             raise MaybeExecuted(f"{url}: the connection was lost: {self._quoted(problem)}") from problem
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:

@@ -277,6 +277,14 @@ async def test_bytes_that_are_no_http_are_unusable(answer: bytes) -> None:
             await ask(url)
 
 
+async def test_bytes_that_are_no_http_are_unusable_however_far_the_body_has_come() -> None:
+    """Trailers without end, met while the body is being read: the same as if all had come at once."""
+    answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 200
+    async with raw_server(answer, pause=0.0001) as url:
+        with pytest.raises(UnusableResponse, match="the answer is not HTTP: Too many headers received"):
+            await ask(url)
+
+
 async def test_a_server_that_never_answers_meets_the_deadline() -> None:
     """The request had left, so it may have been billed."""
 
