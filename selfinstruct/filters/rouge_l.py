@@ -215,7 +215,7 @@ class _Indexed:
 
     def __init__(self, floor: Fraction, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        # No score is above 1: at that floor nothing is found, and the nearest number below it that costs as little.
+        # Above a floor of 1 there is no score; just below it, equal texts are found, and nothing more is paid.
         self._index = RougeIndex(min(floor, Fraction(999_999, 1_000_000)), best=NEAREST)
         self._ahead: deque[list[str]] = deque()
         self._block: _LookedUp | None = None

@@ -102,7 +102,7 @@ def slices(run: Run, lookups: Lookups) -> Slices:
 
 
 def tiles(where: Slices) -> list[Ints]:
-    """The lookups that have postings, in groups of about `TILE` postings together."""
+    """The lookups that have postings, in groups of about `TILE` postings together; a longer slice is one of its own."""
     chosen = np.flatnonzero(where.end > where.start)
     filled = np.cumsum(where.sizes[chosen])
     cuts = np.searchsorted(filled, np.arange(TILE, filled[-1] if len(filled) else 0, TILE))

@@ -26,6 +26,7 @@ from selfinstruct.protocols import Drop, Filter
 from selfinstruct.schema import Instruction, Lang, Neighbour, Provenance, TaskInstance
 from selfinstruct.similarity.ngrams import weight
 from selfinstruct.similarity.tokens import tokens
+from tests.filters.records import task_of
 from tests.hostile_texts import read_in_time
 
 SENTENCES = Path(__file__).parent / "sentences"
@@ -35,20 +36,8 @@ SETS = {lang: list(load(str(SENTENCES / f"decontaminate.{lang}.jsonl"))) for lan
 FILTERS = {lang: Decontaminate(items) for lang, items in SETS.items()}
 
 
-def _task(instruction: str, input: str = "", output: str = "", lang: Lang = "en") -> TaskInstance:
-    return TaskInstance(
-        id="instances-0-0-0",
-        provenance=Provenance(),
-        instruction=instruction,
-        input=input,
-        output=output,
-        lang=lang,
-        is_classification=None,
-    )
-
-
 def _verdict(items: list[str], text: str) -> tuple[str, float] | None:
-    drop = Decontaminate(EvalItem(f"set:{n}", item) for n, item in enumerate(items, 1)).check(_task(text))
+    drop = Decontaminate(EvalItem(f"set:{n}", item) for n, item in enumerate(items, 1)).check(task_of(text))
     return (drop.reason, drop.nearest[0].score) if drop else None
 
 
@@ -121,7 +110,7 @@ def _plant(text: str, lang: Lang, place: int) -> TaskInstance:
     before, after = AROUND[lang]
     fields = [before, "", after]
     fields[place % 3] = text if place % 2 else before + text + after
-    return _task(fields[0], fields[1], fields[2], lang)
+    return task_of(fields[0], fields[1], fields[2], lang)
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -153,7 +142,7 @@ def test_a_verbatim_item_is_found_whatever_surrounds_it(
     item = SETS[lang][number]
     fields = ["", "", ""]
     fields[field] = f"{before} {item.text} {after}"
-    drop = FILTERS[lang].check(_task(fields[0], fields[1], fields[2]))
+    drop = FILTERS[lang].check(task_of(fields[0], fields[1], fields[2]))
     assert drop is not None
     assert drop.nearest == (Neighbour(id=item.where, score=1.0),)
 
@@ -166,7 +155,7 @@ def test_our_seed_tasks_hold_none_of_the_items(lang: Lang) -> None:
     """No seed, with its instances, is refused in its own language's set or the other's."""
     for seed in seed_tasks.load(resources.seeds_dir() / f"{lang}_seed_tasks.jsonl"):
         for instance in seed.instances:
-            record = _task(seed.instruction, instance.input, instance.output)
+            record = task_of(seed.instruction, instance.input, instance.output)
             assert [filter.check(record) for filter in FILTERS.values()] == [None, None]
 
 
@@ -175,7 +164,7 @@ def test_no_item_is_another_one(lang: Lang) -> None:
     """Held against all others, none of the items is refused: asking in the same form is no contamination."""
     for item in SETS[lang]:
         others = Decontaminate(other for other in SETS[lang] if other != item)
-        assert others.check(_task(item.text)) is None
+        assert others.check(task_of(item.text)) is None
 
 
 @pytest.mark.parametrize("lang", LANGS)
@@ -186,7 +175,7 @@ def test_at_most_one_real_row_in_two_hundred_is_refused(lang: Lang) -> None:
         pytest.skip("needs ../shared/data")
     with gzip.open(path, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
-    records = (_task(row["instruction"], row["input"], row["output"]) for row in rows)
+    records = (task_of(row["instruction"], row["input"], row["output"]) for row in rows)
     assert sum(FILTERS[lang].check(record) is not None for record in records) <= 0.005 * len(rows)
 
 
@@ -265,7 +254,7 @@ def test_the_strongest_evidence_names_the_item() -> None:
 
 
 def _nearest(items: list[str], text: str) -> Neighbour:
-    drop = Decontaminate(EvalItem(f"set:{n}", item) for n, item in enumerate(items, 1)).check(_task(text))
+    drop = Decontaminate(EvalItem(f"set:{n}", item) for n, item in enumerate(items, 1)).check(task_of(text))
     assert drop is not None
     return drop.nearest[0]
 
@@ -279,7 +268,7 @@ def test_the_detail_says_how_much_and_where() -> None:
         (("Read.", " ".join(STORY.split()[:25]), ""), "61% of the item, from the input on"),
         (("Add.", "2 + 2", "4"), "the input is the item"),
     ):
-        drop = filter.check(_task(*fields))
+        drop = filter.check(task_of(*fields))
         assert drop is not None
         assert drop.detail == detail
 
@@ -287,7 +276,7 @@ def test_the_detail_says_how_much_and_where() -> None:
 def test_an_item_split_over_two_fields_is_found() -> None:
     """A question in the instruction and its text in the input are searched together."""
     filter = Decontaminate([EvalItem("set:1", f"Who counted the ships in this story? {STORY}")])
-    drop = filter.check(_task("Who counted the ships in this story?", STORY))
+    drop = filter.check(task_of("Who counted the ships in this story?", STORY))
     assert drop == Drop(
         "contaminated_exact", "100% of the item, from the instruction on", (Neighbour(id="set:1", score=1.0),)
     )
@@ -302,9 +291,9 @@ def test_the_form_that_all_items_share_is_no_item() -> None:
     for (form,), lang in zip(forms, LANGS, strict=True):
         preface = form.format("geography" if lang == "en" else "地理")
         filter = Decontaminate(EvalItem(item.where, preface + item.text) for item in SETS[lang])
-        assert filter.check(_task(preface + ("Name a lake in Peru." if lang == "en" else "秘鲁有哪些湖泊？"))) is None
+        assert filter.check(task_of(preface + ("Name a lake in Peru." if lang == "en" else "秘鲁有哪些湖泊？"))) is None
         for item in SETS[lang]:
-            assert filter.check(_task(preface + item.text)) is not None
+            assert filter.check(task_of(preface + item.text)) is not None
 
 
 # --- the filter as such ----------------------------------------------------------------------------------------------
@@ -328,7 +317,7 @@ def test_files_are_read_in_their_order(tmp_path: Path) -> None:
     one.write_text(f"Sing a song about the sea and the moon.\n{STORY}\n")
     two.write_text(json.dumps({"stem": "2+2?"}) + "\n")
     filter = Decontaminate.of_files([str(one), f"{two}#stem"])
-    drops = [filter.check(_task(text)) for text in (STORY, "2 + 2?")]
+    drops = [filter.check(task_of(text)) for text in (STORY, "2 + 2?")]
     assert [drop and drop.nearest[0].id for drop in drops] == ["one.txt:2", "two.jsonl:1"]
     with pytest.raises(BadData, match=r"two.jsonl:1: no field"):
         Decontaminate.of_files([str(two)])
@@ -372,6 +361,7 @@ def test_hostile_records_are_read_in_linear_time() -> None:
 from selfinstruct.eval_items import EvalItem
 from selfinstruct.filters.decontaminate import Decontaminate
 from selfinstruct.schema import Instruction, Provenance
+from tests.filters import records
 items = [f"{a} of the {b} in the house of the man and of the {c}?" for a in "ab" for b in "cde" for c in "xyz"]
 items += ["哈" * 40, "a " * 300, "的" * 9 + "了" * 9]
 held = Decontaminate(EvalItem(f"s:{n}", item) for n, item in enumerate(items))

@@ -13,7 +13,8 @@ from selfinstruct.filters import language_id
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.language_id import LanguageId, detect, languages
 from selfinstruct.protocols import Drop, Filter
-from selfinstruct.schema import Instruction, Provenance, TaskInstance
+from selfinstruct.schema import Instruction
+from tests.filters.records import instruction_of, task_of
 from tests.hostile_texts import read_in_time
 
 HERE = Path(__file__).parent
@@ -29,22 +30,6 @@ def _sentences(name: str) -> list[tuple[str, str | None]]:
 ENGLISH, CHINESE, FOREIGN, NONE = (_sentences(name) for name in ("en", "zh", "other", "none"))
 
 
-def _instruction(text: str) -> Instruction:
-    return Instruction(id="bootstrap-0-0-0", provenance=Provenance(), instruction=text, lang="en")
-
-
-def _task(instruction: str, input: str, output: str) -> TaskInstance:
-    return TaskInstance(
-        id="instances-0-0-0",
-        provenance=Provenance(),
-        instruction=instruction,
-        input=input,
-        output=output,
-        lang="en",
-        is_classification=None,
-    )
-
-
 # --- the instruction ------------------------------------------------------------------------------------------------
 
 
@@ -57,7 +42,7 @@ def test_there_are_forty_sentences_of_each_sort() -> None:
 @pytest.mark.parametrize("text", [text for text, _ in FOREIGN])
 def test_a_foreign_instruction_is_refused(text: str) -> None:
     """Whatever English terms, code or quotations it holds."""
-    drop = LanguageId().check(_instruction(text))
+    drop = LanguageId().check(instruction_of(text))
     assert drop is not None
     assert drop.reason == "language_not_allowed"
     assert drop.detail.startswith("the instruction is ")
@@ -66,20 +51,20 @@ def test_a_foreign_instruction_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", [text for text, _ in ENGLISH + CHINESE + NONE])
 def test_an_english_or_chinese_instruction_passes_and_so_does_code(text: str) -> None:
     """Also one full of foreign names, one that quotes, one to translate, one in pinyin, numbers and programs."""
-    assert LanguageId().check(_instruction(text)) is None
+    assert LanguageId().check(instruction_of(text)) is None
 
 
 def test_the_allowed_languages_are_the_caller_s() -> None:
     """French passes where French is allowed, and English does not."""
     french = LanguageId(["fr"])
-    assert french.check(_instruction(FRENCH)) is None
+    assert french.check(instruction_of(FRENCH)) is None
     english = "Describe what the tide leaves on the beach."
-    assert french.check(_instruction(english)) == Drop("language_not_allowed", "the instruction is en (1.00)")
+    assert french.check(instruction_of(english)) == Drop("language_not_allowed", "the instruction is en (1.00)")
 
 
 def test_a_doubtful_instruction_passes_until_less_confidence_is_asked_for() -> None:
     """Three Spanish words of which the first is an English one too."""
-    doubtful = _instruction("Describe el mar")
+    doubtful = instruction_of("Describe el mar")
     assert LanguageId().check(doubtful) is None
     assert LanguageId(min_confidence=0.6).check(doubtful) is not None
 
@@ -94,7 +79,7 @@ def test_a_language_nobody_knows_cannot_be_allowed(allowed: list[str], named: st
 def test_it_is_a_filter_without_memory() -> None:
     """What is admitted comes back as it was, and is refused or kept as before."""
     check: Filter[Instruction] = LanguageId()
-    record = _instruction(FRENCH)
+    record = instruction_of(FRENCH)
     before = check.check(record)
     assert check.admit(record) is record
     assert check.check(record) == before
@@ -105,16 +90,16 @@ def test_it_is_a_filter_without_memory() -> None:
 
 def test_an_instruction_without_language_is_judged_by_the_whole_record() -> None:
     """A number says nothing; what stands beside it does."""
-    drop = LanguageId().check(_task("12345", "", FRENCH))
+    drop = LanguageId().check(task_of("12345", "", FRENCH))
     assert drop is not None
     assert drop.detail.startswith("the record is fr")
-    assert LanguageId().check(_task("12345", "", "The sum of these digits is fifteen.")) is None
+    assert LanguageId().check(task_of("12345", "", "The sum of these digits is fifteen.")) is None
 
 
 @pytest.mark.parametrize("instruction", ["Describe the sea in the evening.", "描写傍晚的大海。"])
 def test_an_output_in_a_language_nobody_asked_for_is_refused(instruction: str) -> None:
     """Neither instruction names a language."""
-    drop = LanguageId().check(_task(instruction, "", FRENCH))
+    drop = LanguageId().check(task_of(instruction, "", FRENCH))
     assert drop is not None
     assert drop.detail.startswith("the output is fr")
 
@@ -131,7 +116,7 @@ def test_an_output_in_a_language_nobody_asked_for_is_refused(instruction: str) -
 )
 def test_an_output_in_a_language_that_the_task_asks_for_passes(instruction: str, input: str) -> None:
     """It names the language or the country, hands over a text in it, or wants code."""
-    assert LanguageId().check(_task(instruction, input, FRENCH)) is None
+    assert LanguageId().check(task_of(instruction, input, FRENCH)) is None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +130,7 @@ def test_an_output_in_a_language_that_the_task_asks_for_passes(instruction: str,
 )
 def test_an_output_of_names_terms_or_code_passes(output: str) -> None:
     """Only prose counts."""
-    assert LanguageId().check(_task("Give examples.", "", output)) is None
+    assert LanguageId().check(task_of("Give examples.", "", output)) is None
 
 
 # --- detect ---------------------------------------------------------------------------------------------------------
@@ -207,10 +192,10 @@ def test_nothing_refused_here_is_what_the_language_filter_takes_for_the_run_s() 
     """Where `LanguageMatch` tells scripts apart, both say the same: Japanese is refused in any run, Chinese in none."""
     for text, lang in FOREIGN:
         if lang in ("ja", "ko", "ru", "ar", "th", "he", "hi"):
-            assert LanguageMatch("en").check(_instruction(text)) is not None
-            assert LanguageMatch("zh").check(_instruction(text)) is not None
+            assert LanguageMatch("en").check(instruction_of(text)) is not None
+            assert LanguageMatch("zh").check(instruction_of(text)) is not None
     for text, _ in CHINESE:
-        assert LanguageMatch("zh").check(_instruction(text)) is None
+        assert LanguageMatch("zh").check(instruction_of(text)) is None
 
 
 def test_the_model_is_loaded_only_where_scripts_and_words_leave_a_doubt() -> None:
@@ -277,6 +262,7 @@ REPEATED = [
 READERS = """
 from selfinstruct.filters.language_id import LanguageId, detect
 from selfinstruct.schema import Provenance, TaskInstance
+from tests.filters import records
 check = LanguageId().check
 def whole(text):
     task = {"instruction": "Describe it. " + text, "input": text, "output": text}

@@ -15,6 +15,7 @@ from selfinstruct.errors import BadData, UsageProblem
 from selfinstruct.filters.toxicity import CATEGORIES, LISTED, Toxicity
 from selfinstruct.protocols import Drop, Filter
 from selfinstruct.schema import Instruction, Provenance, TaskInstance
+from tests.filters.records import task_of
 from tests.hostile_texts import read_in_time
 
 SENTENCES = Path(__file__).parent / "sentences"
@@ -25,25 +26,14 @@ TOXICITY = Toxicity()
 READERS = """
 from selfinstruct.filters.toxicity import Toxicity
 from selfinstruct.schema import Instruction, Provenance
+from tests.filters import records
 toxicity = Toxicity()
 READERS = [lambda text: toxicity.check(Instruction(id="a", provenance=Provenance(), instruction=text, lang="en"))]
 """
 
 
-def _task(instruction: str, input: str = "", output: str = "") -> TaskInstance:
-    return TaskInstance(
-        id="instances-0-0-0",
-        provenance=Provenance(),
-        instruction=instruction,
-        input=input,
-        output=output,
-        lang="en",
-        is_classification=None,
-    )
-
-
 def _reason(text: str, toxicity: Toxicity = TOXICITY) -> str | None:
-    drop = toxicity.check(_task(text))
+    drop = toxicity.check(task_of(text))
     return drop.reason if drop else None
 
 
@@ -148,19 +138,19 @@ def test_reported_speech_and_talk_about_it_are_spared(text: str, reason: str | N
 def test_a_moderation_task_passes_whole() -> None:
     """The data of a task that asks to judge toxic text may be toxic; another task's may not."""
     toxic = "You are a pathetic loser."
-    assert TOXICITY.check(_task("Decide if the comment is offensive.", toxic, "offensive")) is None
-    assert TOXICITY.check(_task("判断下面的评论是否含有侮辱内容。", toxic, "是")) is None
-    assert TOXICITY.check(_task("Translate the comment.", toxic)) == Drop(
+    assert TOXICITY.check(task_of("Decide if the comment is offensive.", toxic, "offensive")) is None
+    assert TOXICITY.check(task_of("判断下面的评论是否含有侮辱内容。", toxic, "是")) is None
+    assert TOXICITY.check(task_of("Translate the comment.", toxic)) == Drop(
         "toxic_abuse", "you are a pa*****c lo**r in the input"
     )
 
 
 def test_a_drop_names_the_field_and_masks_the_words() -> None:
     """Every text of a record is looked at, and reports need not repeat it."""
-    assert TOXICITY.check(_task("Say hello.", output="Go kill yourself.")) == Drop(
+    assert TOXICITY.check(task_of("Say hello.", output="Go kill yourself.")) == Drop(
         "toxic_self_harm", "ki*l yo*****f in the output"
     )
-    assert TOXICITY.check(_task("打个招呼", output="你就是个废物")) == Drop(
+    assert TOXICITY.check(task_of("打个招呼", output="你就是个废物")) == Drop(
         "toxic_abuse", "你 * 是 * 废 * in the output"
     )
     plain = Instruction(id="bootstrap-0-0-0", provenance=Provenance(), instruction="You stupid bitch", lang="en")
@@ -170,7 +160,7 @@ def test_a_drop_names_the_field_and_masks_the_words() -> None:
 def test_the_filter_remembers_nothing() -> None:
     """It is a filter, and `admit` hands the record back."""
     toxicity: Filter[TaskInstance] = TOXICITY
-    record = _task("Go kill yourself.")
+    record = task_of("Go kill yourself.")
     assert toxicity.admit(record) is record
     assert toxicity.check(record) == toxicity.check(record)
 
@@ -336,5 +326,5 @@ def test_real_instruction_data_is_hardly_touched(lang: str, most: float) -> None
         pytest.skip("needs published data that is not shipped")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for _, line in zip(range(4000), lines, strict=False)]
-    dropped = sum(TOXICITY.check(_task(row["instruction"], row["input"], row["output"])) is not None for row in rows)
+    dropped = sum(TOXICITY.check(task_of(row["instruction"], row["input"], row["output"])) is not None for row in rows)
     assert dropped / len(rows) <= most
