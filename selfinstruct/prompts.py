@@ -10,10 +10,12 @@ A prompt file is TOML front matter between two ``+++`` lines, then Jinja blocks:
     +++
     {% block completion %}…{% endblock %}      text for a model that continues it
     {% block system %}…{% endblock %}          messages for a model that answers (system may be absent)
-    {% block user %}…{% endblock %}
+    {% block user %}…{% endblock %}            a block that comes out empty sends no message
     {% block rules %}…{% endblock %}           what both renderings say, filled in with {{ self.rules() }}; any name
 
-Its worked examples, if it has any, stand beside it in ``<name>.jsonl``, one JSON object a line, most telling first.
+A dialogue's ``history`` stands between the system and the user block, message by message; the completion block has it
+as a variable and writes it out. Worked examples, if there are any, stand beside the file in ``<name>.jsonl``, one JSON
+object a line, most telling first.
 An undefined variable is an error, never an empty string. Version and hash go into every record's provenance.
 """
 
@@ -22,9 +24,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 import orjson
@@ -63,6 +66,19 @@ class Rendered:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """The chat rendering of a prompt without a history: what comes before and behind one, and the stops."""
+
+    before: tuple[Message, ...]
+    after: tuple[Message, ...]
+    stop: tuple[str, ...]
+
+    def around(self, history: Sequence[Message]) -> Rendered:
+        """The prompt with that history."""
+        return Rendered(None, (*self.before, *history, *self.after), self.stop, None)
+
+
+@dataclass(frozen=True)
 class Prompt:
     """A prompt file, read and checked. ``text`` is the whole source, kept so that a change can be shown."""
 
@@ -84,18 +100,32 @@ class Prompt:
         """What provenance carries: name, version and the first eight hex digits of the hash."""
         return f"{self.name}@{self.version}:{self.digest[:8]}"
 
-    def render(self, rendering: Rendering, **variables: Any) -> Rendered:
-        """The prompt with its variables filled in. Raises `ConfigProblem` naming a missing one."""
+    def render(self, rendering: Rendering, history: Sequence[Message] = (), **variables: Any) -> Rendered:
+        """The prompt with its variables and history filled in. Raises `ConfigProblem` naming a missing one."""
+        if rendering == "chat":
+            return self.frame(**variables).around(history)
         try:
-            stops = (template.render(variables, rendering=rendering) for template in self.stop)
-            stop = tuple(text for text in stops if text)
-            if rendering == "completion":
-                return Rendered(self._block("completion", variables), None, stop, self.opens)
-            roles = [role for role in ("system", "user") if role in self.template.blocks]
-            messages = tuple(Message(role=role, content=self._block(role, variables).strip()) for role in roles)
-            return Rendered(None, messages, stop, None)
+            text = self._block("completion", {**variables, "history": history})
+            return Rendered(text, None, self._stops(rendering, variables), self.opens)
         except jinja2.UndefinedError as error:
             raise ConfigProblem(f"prompt {self.name}: {error.message}") from error
+
+    def frame(self, **variables: Any) -> Frame:
+        """The chat rendering with its variables filled in, for histories to come. Raises as `render` does."""
+        try:
+            system, user = self._message("system", variables), self._message("user", variables)
+            return Frame(system, user, self._stops("chat", variables))
+        except jinja2.UndefinedError as error:
+            raise ConfigProblem(f"prompt {self.name}: {error.message}") from error
+
+    def _stops(self, rendering: Rendering, variables: dict[str, Any]) -> tuple[str, ...]:
+        stops = (template.render(variables, rendering=rendering) for template in self.stop)
+        return tuple(text for text in stops if text)
+
+    def _message(self, role: Literal["system", "user"], variables: dict[str, Any]) -> tuple[Message, ...]:
+        """The block of that name as a message; none where there is no such block, or nothing in it."""
+        content = self._block(role, variables).strip() if role in self.template.blocks else ""
+        return (Message(role=role, content=content),) if content else ()
 
     def _block(self, name: str, variables: dict[str, Any]) -> str:
         text = "".join(self.template.blocks[name](self.template.new_context(variables)))

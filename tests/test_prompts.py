@@ -129,6 +129,46 @@ def test_the_json_filter_writes_any_text_as_one_json_string_and_names_a_missing_
         load(root).render("completion", demos=())
 
 
+HISTORY = (
+    Message(role="user", content="Name a tree. {{ topic }}"),
+    Message(role="assistant", content="  An oak.\n"),
+    Message(role="user", content="Another."),
+)
+
+
+def test_the_history_stands_between_the_system_and_the_user_block(root: Path) -> None:
+    """As it is, every message on its own: what a dialogue's model is told comes first, what it is asked last."""
+    shown = load(root).render("chat", HISTORY, demos=(), topic="trees").messages
+    asked = Message(role="user", content="Go on with this list about trees: 0 items so far.")
+    assert shown == (Message(role="system", content="You write lists."), *HISTORY, asked)
+
+
+@pytest.mark.parametrize("empty", ["", "\n  \n", "{% if topic == 'trees' %}{% else %}x{% endif %}"])
+def test_a_block_that_comes_out_empty_sends_no_message(root: Path, empty: str) -> None:
+    """A model that is to answer the history's last message is asked nothing beyond it."""
+    write(root, re.sub(r"(?s)({% block user %}).*({% endblock %})", rf"\1{empty}\2", PROMPT))
+    told = Message(role="system", content="You write lists.")
+    assert load(root).render("chat", HISTORY, demos=(), topic="trees").messages == (told, *HISTORY)
+    write(root, re.sub(r"You write lists\.", empty, PROMPT))
+    shown = load(root).render("chat", HISTORY, demos=(), topic="trees").messages
+    assert shown is not None
+    assert shown[:-1] == HISTORY
+
+
+def test_the_completion_rendering_writes_the_history_out(root: Path) -> None:
+    """As a variable of the template; none is an empty one."""
+    write(
+        root,
+        PROMPT.replace(
+            "{% for demo", "{% for said in history %}{{ said.role }}: {{ said.content }}|{% endfor %}{% for demo"
+        ),
+    )
+    shown = load(root).render("completion", HISTORY, demos=(), topic="trees").prompt
+    said = "user: Name a tree. {{ topic }}|assistant:   An oak.\n|user: Another.|"
+    assert shown == f"A list about trees.\n\n{said}<item 1>"
+    assert load(root).render("completion", demos=(), topic="trees").prompt == "A list about trees.\n\n<item 1>"
+
+
 def test_blocks_of_other_names_serve_both_renderings(root: Path) -> None:
     """What both have to say is written once and filled in with self."""
     block = "{% block rules %}\n- Short {{ topic }}.\n{% endblock %}\n{% block "
@@ -242,7 +282,9 @@ def test_a_prompt_that_is_not_there_says_where_it_should_be(root: Path) -> None:
 # --- the prompts we ship --------------------------------------------------------------------------------------------
 
 ROOT = resources.prompts_dir()
+DIALOGUE = ("topics", "openers", "expand", "dialogue")  # these have tests of their own, in test_prompts_dialogue.py
 SHIPPED = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.md"))
+SHIPPED = [name for name in SHIPPED if not name.startswith(DIALOGUE)]
 INSTRUCTION = "Say why {{ braces }} are kept."
 LISTED = ("Name a tree.", "写一首关于雨的诗。", "Sort these words.")
 WHOLE = tuple({"instruction": text, "input": text.upper() * n, "output": "好。"} for n, text in enumerate(LISTED))
