@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from selfinstruct.errors import BadData, UsageProblem
+from selfinstruct.token_estimate import NOTHING, size_of
 
 PRICE_HINT = "--price in=…,out=… (per million tokens)"
 """What a message about a missing price tells the user to give."""
@@ -194,7 +195,7 @@ def bound_of(body: Mapping[str, Any]) -> TokenBound:
     Raises `BadData` where no bound exists: no token limit, or a part that is no text.
     """
     size = _measure(body)
-    return TokenBound(size.bytes + size.ids + _FRAME * size.pieces, size.answers * size.limit)
+    return TokenBound(size.text.bytes + size.ids + _FRAME * size.pieces, size.answers * size.limit)
 
 
 LIKELY_ANSWER = 400
@@ -202,13 +203,12 @@ LIKELY_ANSWER = 400
 
 
 def likely_of(body: Mapping[str, Any], answer: int = LIKELY_ANSWER) -> TokenBound:
-    """A guess for plans: 4 bytes a token (1 character where the text is not mostly ASCII), 4 tokens a message.
+    """A guess for plans: the tokens of `token_estimate` for the text, 4 for each message.
 
     The answer is half of what it may be, and no longer than ``answer`` tokens. Rules of thumb, never used for a cap.
     """
     size = _measure(body)
-    text = -(-size.bytes // 4) if size.bytes * 4 <= size.characters * 5 else size.characters
-    return TokenBound(text + size.ids + 4 * size.pieces, size.answers * min(-(-size.limit // 2), answer))
+    return TokenBound(size.text.tokens + size.ids + 4 * size.pieces, size.answers * min(-(-size.limit // 2), answer))
 
 
 _FRAME = 16
@@ -225,18 +225,18 @@ _UNBOUNDED = frozenset({"web_search_options", "audio", "prediction"})
 
 
 class _Size:
-    """What a body was measured to hold: bytes and characters of text, token ids, messages, answers, their limit."""
+    """What a body was measured to hold: text, token ids, messages, answers, their limit."""
 
-    __slots__ = ("answers", "bytes", "characters", "ids", "limit", "pieces")
+    __slots__ = ("answers", "ids", "limit", "pieces", "text")
 
     def __init__(self, limit: int, answers: int) -> None:
         self.limit, self.answers = limit, answers
-        self.bytes = self.characters = self.ids = self.pieces = 0
+        self.ids = self.pieces = 0
+        self.text = NOTHING
 
     def add_text(self, text: str) -> None:
-        self.characters += len(text)
         # Half a surrogate pair is refused when the body is written; here it counts like any other character.
-        self.bytes += len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        self.text = self.text.plus(size_of(text))
 
     def add_json(self, value: Any) -> None:
         try:
