@@ -1,12 +1,14 @@
 """Model text → values, or `ParseError`; never a default.
 
     task_list.py   a list of tasks            bootstrap asks for it
+    bare_lines.py  the same without marks     stages before a dialogue ask for it
     verdict.py     yes or no                  classify asks for it
     instances.py   worked examples of a task  instances asks for them
     task_blocks.py whole tasks as text        alpaca and belle ask for them
     task_array.py  whole tasks as JSON        alpaca and belle ask for them with --format json
     refusal.py     does it only decline?      whoever wants an answer at all may ask
     phrases.py     a text without some words  belle asks for it
+    spoken.py      one turn of a conversation dialogue asks for it
 
 The readers do not know each other. They stand on ``markup`` (lines and fences) and ``chatter`` (what models say
 around an answer); ``markers``, ``outline`` and ``item_text`` are the list's own parts, ``fields`` the examples',
@@ -14,6 +16,7 @@ around an answer); ``markers``, ``outline`` and ``item_text`` are the list's own
 of these make a ``WholeTask``. All of it is pure, and takes time linear in the length of the text, whatever the text.
 """
 
+from selfinstruct.parsing.bare_lines import bare_lines
 from selfinstruct.parsing.instances import (
     Opened,
     Parsed,
@@ -23,6 +26,7 @@ from selfinstruct.parsing.instances import (
 )
 from selfinstruct.parsing.phrases import without_phrases
 from selfinstruct.parsing.refusal import is_refusal
+from selfinstruct.parsing.spoken import spoken
 from selfinstruct.parsing.task_array import task_array
 from selfinstruct.parsing.task_blocks import task_blocks
 from selfinstruct.parsing.task_list import ListItem, task_list
@@ -34,9 +38,11 @@ __all__ = [
     "Opened",
     "Parsed",
     "WholeTask",
+    "bare_lines",
     "classification_instances",
     "generation_instances",
     "is_refusal",
+    "spoken",
     "task_array",
     "task_blocks",
     "task_list",

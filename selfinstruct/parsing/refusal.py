@@ -111,7 +111,7 @@ _DELIVERS: Final = re.compile(
     r"|\bbut (?!i\b|if\b|please|feel free|as\b|we\b)|以下(?:是|为)|如下"
     r"|(?>但是?|不过|然而)(?>[，,]?) ?(?!我|如果|请|您|你|作为)"
     r"|[:：]\s*\n|[:：]\s?[“「]|\n\s*\d{1,2}、|\n[^\n，。：]{1,8}："
-    r"|[”」，。！]\s?[^，。！\n”]{0,8}?(?:说道?|回答道?|答道|心想|想道|叹道|喊道)(?=[，。：！]|\Z)"
+    r"|[”」，。！]\s?[^，。！\n”]{0,8}?(?:说道?|(?<!无法)(?<!不能)回答道?|答道|心想|想道|叹道|喊道)(?=[，。：！]|\Z)"
     r"|此致|敬礼|祝好|顺颂|敬上|谨上|尊敬的|亲爱的"
     r"|[,\"”] ?(?:\w+ ){0,2}(?:said|says|thought|replied|whispered|muttered|answered|sighed|explained|told|shouted)\b"
     r"|\n(?:yours|regards|best regards|kind regards|sincerely|best wishes|love|cheers|thanks)\b|\ndear "
