@@ -4,12 +4,13 @@ Read in this order; what matters is whether the request may have been executed, 
 
     402; 400, 403, 429 that speak of quota or credit   `AccessDenied`     a person has to pay
     401; 403 unless it is about the content            `AccessDenied`     no key, wrong key
+    any about a chat template that is missing          `ConfigProblem`    the model answers no messages
     400, 404 about the model                           `UnknownModel`
     404, 405, 407, 410, every 3xx                      `ConfigProblem`    the base URL (or a proxy) is wrong
     409, 425, 429, 503, 529                            `Rejected`         surely not executed
     408, every other 5xx (500, 502, 504, 52x)          `MaybeExecuted`    a gateway cannot know
     400, 422 about a body field we sent                `ConfigProblem`    with the recipe line that cures it
-    every other 4xx                                    `RequestRefused`   a verdict on this very request
+    every other 4xx, 500 about the context's size      `RequestRefused`   a verdict on this very request
 
 An error object inside a 200 is read by the status it names; one that names none is an `UnusableResponse`.
 """
@@ -52,9 +53,21 @@ _NO_MODEL = re.compile(
     r"not a valid model|模型不存在",
     re.I | re.S,
 )
-_CONTEXT = re.compile(
-    r"context[_ ](length|size|window)|too many tokens|reduce the length|prompt is too long|got -\d|超长", re.I
+# vLLM; transformers, and whoever serves with it (SGLang, oMLX); TGI; OpenAI, of a model to be continued; Ollama.
+_NO_TEMPLATE = re.compile(
+    r"chat[_ ]template is no longer allowed|tokenizer\.chat_template is not set|must provide a chat[_ ]template|"
+    r"(\bno|not have a|without a) chat[_ ]template\b|template error: template not found|not a chat model|"
+    r"does not support chat\b(?! template)",
+    re.I,
 )
+# The second line: vLLM; TGI; Alibaba Cloud; Moonshot; Volcengine; Gemini.
+_CONTEXT = re.compile(
+    r"context[_ ](length|size|window)|too many tokens|reduce the length|prompt is too long|got -\d|超长|"
+    r"maximum model length|`?inputs`? tokens \+|range of input length|model token limit|max message tokens|"
+    r"input token count",
+    re.I,
+)
+_OVERFLOW = re.compile(r"context[_ ](length|size|window)", re.I)  # said by older llama.cpp with a 500
 _UNSUPPORTED = re.compile(
     r"unsupported|(not|n't) (be )?support|unrecogni[sz]ed|unknown|not permitted|extra_forbidden|unexpected|not allowed|"
     r"unavailable|不支持",
@@ -96,6 +109,10 @@ _STATUS_BY_NAME = (
     (401, re.compile(r"authentication|invalid_api_key", re.I)),
     (404, re.compile(r"model_not_found", re.I)),
     (400, re.compile(r"invalid_request|context|bad_?request|content_(policy|filter)", re.I)),
+)
+_AS_TEXT = (
+    "this model takes no messages: ask it with --api completion, which sends plain text, or start its server with a"
+    " chat template (vLLM: --chat-template FILE)"
 )
 _CONTENT_FIELDS = frozenset({"model", "messages", "prompt"})
 _SAMPLING_FIELDS = frozenset({"temperature", "top_p", "presence_penalty", "frequency_penalty"})
@@ -142,19 +159,22 @@ def fault(
         return AccessDenied(f"the account's quota or credit is used up ({said}); top it up and run again")
     if status in (401, 403) and not _CONTENT.search(problem.words):
         return AccessDenied(f"{said}; is {key} set, right, and allowed to use this model?")
+    if _NO_TEMPLATE.search(problem.words):
+        return ConfigProblem(f"{said}; {_AS_TEXT}")
     if status in (400, 404) and _NO_MODEL.search(problem.words):
         return UnknownModel(said)
     if status in (404, 405, 407, 410) or 300 <= status < 400:
         return ConfigProblem(f"nothing to ask there ({said}); is --base-url right, and does it speak this API?")
     if status in NOT_EXECUTED:
         return Rejected(said, status=status, retry_after=retry_after)
-    if status == 408 or status >= 500:
+    if status == 408 or (status >= 500 and not (status == 500 and _OVERFLOW.search(problem.words))):
         return MaybeExecuted(said, status=status, retry_after=retry_after)
     if status < 300:
         return UnusableResponse(said, status=status)
     fix = _fix(problem, fields) if status in (400, 422) else ""
     if _CONTEXT.search(problem.words):
-        said += "; prompt and max_tokens together are too long for this model: lower max_tokens, or the number of demos"
+        said += "; prompt and max_tokens together are too long for this model: lower max_tokens or the number of demos,"
+        said += " or in a dialogue the model's context in the recipe"
     return ConfigProblem(f"{said}; {fix}") if fix else RequestRefused(said, status=status)
 
 

@@ -239,3 +239,70 @@ def test_a_prompt_that_does_not_fit_says_what_to_lower() -> None:
     )
     assert "4096 tokens; prompt and max_tokens together are too long for this model: lower max_tokens" in said
     assert "too long for this model" not in str(fault(400, problem("blocked", code="content_filter")))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "'max_tokens' is too large: 900. The maximum context length is 4096 tokens, your request has 4000"),
+        (400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096."),
+        (400, "The input (61709 tokens) is longer than the model's context length (40960 tokens)."),
+        (422, "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 2048. Given: 1244 and 1000"),
+        (400, "request (25837 tokens) exceeds the available context size (25088 tokens), try increasing it"),
+        (500, "the request exceeds the available context size. try increasing the context size"),
+        (400, "<400> InternalError.Algo.InvalidParameter: Range of input length should be [1, 30720]"),
+        (400, "Invalid request: Your request exceeded model token limit: 8192"),
+        (400, "Total tokens of image and text exceed max message tokens."),
+        (400, "The input token count (461428) exceeds the maximum number of tokens allowed (131072)."),
+    ],
+    ids="vllm vllm-prompt sglang tgi llama.cpp older-llama.cpp dashscope moonshot volcengine gemini".split(),
+)
+def test_each_servers_way_to_say_too_long_refuses_one_request(status: int, said: str) -> None:
+    """However it is put, and though some of them name a field we sent: the next request may be shorter."""
+    error = fault(status, problem(said), fields=FIELDS)
+    assert type(error) is RequestRefused
+    assert "too long for this model: lower max_tokens or the number of demos, or in a dialogue" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (
+            400,
+            problem(
+                "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat"
+                " template if the tokenizer does not define one. None"
+            ),
+        ),
+        (
+            500,
+            problem("Cannot use chat template functions because tokenizer.chat_template is not set and no template"),
+        ),
+        (422, orjson.dumps({"error": "Template error: template not found", "error_type": "template_error"})),
+        (404, problem("This is not a chat model and thus not supported in the v1/chat/completions endpoint.")),
+        (400, problem('"old-base" does not support chat')),
+        (400, problem("The model `base` does not exist as one for chat: no chat template was found")),
+    ],
+    ids="vllm transformers tgi openai ollama others".split(),
+)
+def test_a_model_without_a_chat_template_is_a_mistake_of_the_settings(status: int, answer: bytes) -> None:
+    """Every request of the run would be refused alike; both ways out are named."""
+    error = fault(status, answer, fields=FIELDS)
+    assert type(error) is ConfigProblem
+    assert "ask it with --api completion, which sends plain text, or start its server with a" in str(error)
+    assert "(vLLM: --chat-template FILE)" in str(error)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Conversation roles must alternate user/assistant/user/assistant/...",
+        "Jinja Exception: No user query found in messages.",
+        "Failed to apply chat template to messages due to error: 'list object' has no attribute",
+        "The text does not support chat_template_kwargs of that kind",
+    ],
+    ids="order query object kwargs".split(),
+)
+def test_a_chat_template_that_refuses_a_conversation_is_there(said: str) -> None:
+    """It is a verdict on these messages."""
+    assert type(fault(400, problem(said), fields=FIELDS)) is RequestRefused
