@@ -1,6 +1,7 @@
 """The call path of a run: everything between a request and a backend, put together and taken apart again.
 
-`Recorded(Retrying(Admitted(backend)))` over one ledger, one gate, one budget; signals and the deadline close the gate.
+`Recorded(Retrying(Admitted(backend)))` for each role, over one ledger, one gate, one budget; signals and the deadline
+close the gate.
 """
 
 from __future__ import annotations
@@ -8,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
-from selfinstruct import pricing
+import orjson
+
+from selfinstruct import pricing, wire
 from selfinstruct.admission.breaker import Breaker
 from selfinstruct.admission.budget import Budget, Caps, Totals
 from selfinstruct.admission.gate import Gate
@@ -29,17 +33,35 @@ from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.retrying import Retrying
 from selfinstruct.money import Price
-from selfinstruct.schema import Completion
+from selfinstruct.schema import Completion, Request
 
 
 @dataclass(frozen=True)
 class CallPath:
-    """A way to a model. ``gate`` stops it, ``budget`` and ``turns`` are there to be looked at."""
+    """The ways to a run's models, by role. ``gate`` stops them, ``budget`` and ``queues`` are there to be looked at.
 
-    model: Recorded
+    Roles that are played by one backend have one queue.
+    """
+
+    models: Mapping[str, Recorded]
     gate: Gate
     budget: Budget
-    turns: Turns
+    queues: Mapping[str, Turns]
+
+    @property
+    def model(self) -> Recorded:
+        """The model of a run that has one."""
+        return next(iter(self.models.values()))
+
+    @property
+    def turns(self) -> Turns:
+        """Its queue."""
+        return next(iter(self.queues.values()))
+
+    async def aclose(self) -> None:
+        """Close every backend, each once."""
+        ways = {self.queues[role]: model for role, model in self.models.items()}
+        await asyncio.gather(*(model.aclose() for model in ways.values()))
 
 
 def caps_of(settings: Settings) -> Caps:
@@ -47,52 +69,108 @@ def caps_of(settings: Settings) -> Caps:
     return Caps(cost=settings.max_cost, calls=settings.max_calls, tokens=settings.max_tokens_total)
 
 
-def price_finder(base_url: str, settings: Settings) -> Callable[[str], Price | None]:
-    """The price of a model at an address: the user's own, or the one in our table; None where it is not known.
+def price_finder(base_url: str, settings: Settings, role: str = "teacher") -> Callable[[str], Price | None]:
+    """The price of a role's model at an address: the user's own, or the one in our table; None where it is not known.
 
-    With a cap on cost, an unknown price and one in another currency raise `ConfigProblem`, which says how to give it.
+    ``--user-price`` and ``--assistant-price`` are for their role, ``--price`` for every role without. With a cap on
+    cost, an unknown price and one in another currency raise `ConfigProblem`, which says how to give it.
     """
+    option = f"--{role}-price" if role in ("user", "assistant") else "--price"
 
     def price_of(model: str) -> Price | None:
-        price = settings.price or pricing.price_of(model, base_url)
+        price = _own_price(settings, role) or pricing.price_of(model, base_url)
         cap = settings.max_cost
         if cap is not None and price is None:
-            raise pricing.unknown(model, base_url)
+            raise pricing.unknown(model, base_url, option)
         if cap is not None and price is not None and cap.currency != price.currency:
             raise ConfigProblem(
                 f"--max-cost is in {cap.currency}, the price of {model!r} in {price.currency}:"
-                f" give --price in=…,out=…,currency={cap.currency} (per million tokens)"
+                f" give {option} in=…,out=…,currency={cap.currency} (per million tokens)"
             )
         return price
 
     return price_of
 
 
-def tariff_of(opened: Opened, settings: Settings) -> Tariff:
-    """What calls to a backend may come to; a bound is required where a cap rests on it."""
-    price_of = price_finder(opened.endpoint.identity, settings)
+def _own_price(settings: Settings, role: str) -> Price | None:
+    return {"user": settings.user_price, "assistant": settings.assistant_price}.get(role) or settings.price
+
+
+def tariff_of(opened: Opened, settings: Settings, role: str = "teacher") -> Tariff:
+    """What calls to a role's backend may come to; a bound is required where a cap rests on it."""
+    price_of = price_finder(opened.endpoint.identity, settings, role)
     return Tariff(price_of, required=caps_of(settings).rest_on_bounds)
 
 
 def build(opened: Opened, ledger: Ledger, settings: Settings, answered: Callable[[Completion], None]) -> CallPath:
-    """Wrap a backend. What earlier starts and other stages have spent counts against the caps."""
-    price_of = price_finder(opened.endpoint.identity, settings)
-    price = price_of(opened.endpoint.model) if opened.endpoint.model else settings.price
-    caps = caps_of(settings)
-    known = price or caps.cost
-    currency = known.currency if known else ledger.rows.currency()
-    ledger.count_in(currency)
-    if price is not None:
-        ledger.price_unpriced(price)
+    """Wrap the backend of a run that has one model. See `build_roles`."""
+    return build_roles({"teacher": opened}, ledger, settings, answered)
+
+
+def build_roles(
+    opened: Mapping[str, Opened], ledger: Ledger, settings: Settings, answered: Callable[[Completion], None]
+) -> CallPath:
+    """Wrap the backends of a run's roles: one ledger, one gate and one budget for all, a queue for each backend.
+
+    Limits (in flight, ``--rpm``, ``--tpm``) hold for each backend. What earlier starts and other stages have spent
+    counts against the caps. Raises `ConfigProblem` where a cap rests on a price that is not known, or prices are in
+    several currencies.
+    """
+    _settle_prices(opened, ledger, settings)
     gate = Gate()
-    budget = Budget(caps, spent_so_far(ledger.rows.spending()), ledger.rows.currency())
-    limit = opened.concurrency
+    budget = Budget(caps_of(settings), spent_so_far(ledger.rows.spending()), ledger.rows.currency())
+    of_backends: dict[int, Turns] = {}
+    models, queues = {}, {}
+    for role, one in opened.items():
+        turns = of_backends.get(id(one.model)) or _queue(one.concurrency, gate, budget, settings)
+        of_backends[id(one.model)] = queues[role] = turns
+        admitted = Admitted(one.model, ledger, one.endpoint, turns, tariff_of(one, settings, role), budget)
+        models[role] = Recorded(_retrying(admitted, gate, turns), ledger, one.endpoint, answered)
+    return CallPath(models, gate, budget, queues)
+
+
+def _queue(limit: int, gate: Gate, budget: Budget, settings: Settings) -> Turns:
     breaker = Breaker(limit, settings.give_up_after)
-    turns = Turns(gate, budget, Window(limit), Pace(settings.rpm, settings.tpm), breaker, limit)
-    tariff = tariff_of(opened, settings)
-    admitted = Admitted(opened.model, ledger, opened.endpoint, turns, tariff, budget)
-    retrying = Retrying(admitted, gate.sleep, lambda: turns.provider_is_down)
-    return CallPath(Recorded(retrying, ledger, opened.endpoint, answered), gate, budget, turns)
+    return Turns(gate, budget, Window(limit), Pace(settings.rpm, settings.tpm), breaker, limit)
+
+
+def _retrying(admitted: Admitted, gate: Gate, turns: Turns) -> Retrying:
+    return Retrying(admitted, gate.sleep, lambda: turns.provider_is_down)
+
+
+def _settle_prices(opened: Mapping[str, Opened], ledger: Ledger, settings: Settings) -> None:
+    """Fix the currency of the ledger, and price what was asked before there was a price."""
+    prices: dict[str, Price | None] = {}
+    for role, one in opened.items():
+        price_of, model = price_finder(one.endpoint.identity, settings, role), one.endpoint.model
+        prices[role] = price_of(model) if model else _own_price(settings, role)
+    known = [price for price in prices.values() if price]
+    currencies = sorted({price.currency for price in known})
+    if len(currencies) > 1:
+        raise ConfigProblem(
+            f"the prices of {', '.join(prices)} are in {' and '.join(currencies)}, which do not add up: give all"
+            " of them in one currency (--price, --user-price, --assistant-price in=…,out=…,currency=…)"
+        )
+    cap = settings.max_cost
+    ledger.count_in(currencies[0] if known else cap.currency if cap else ledger.rows.currency())
+    if len(set(prices.values())) > 1:
+        ledger.price_each_unpriced(partial(_prices_of, opened, prices))
+    elif known:
+        ledger.price_unpriced(known[0])
+
+
+def _prices_of(
+    opened: Mapping[str, Opened], prices: Mapping[str, Price | None], key: str, sent: Request
+) -> list[Price]:
+    """What a recorded call may have cost: the prices of the roles that could have made it, of all where none could."""
+    body = sent.body or b""
+    model = orjson.loads(body).get("model")
+    made_by = [
+        role
+        for role, one in opened.items()
+        if one.endpoint.model == model and wire.key_of(body, one.endpoint, sent) == key
+    ]
+    return [price for role in made_by or opened if (price := prices[role])]
 
 
 def spent_so_far(spending: Sequence[Spending]) -> Totals:

@@ -53,6 +53,10 @@ class Settings(BaseSettings):
     max_calls: int | None = Field(default=None, ge=1)
     max_tokens_total: int | None = Field(default=None, ge=1)
     price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
+    user_price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
+    assistant_price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
+    answer_tokens: int | None = Field(default=None, ge=1)  # of a dialogue's turns, for plans alone
+    turn_tokens: int | None = Field(default=None, ge=1)
     sync: bool = True
     max_unusable: float = Field(default=0.2, ge=0, le=1)
     threads: int | None = Field(default=None, ge=1)
@@ -60,6 +64,8 @@ class Settings(BaseSettings):
     replay_from: Path | None = None
     allow_network_fs: bool = False
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    user_api_key: SecretStr | None = None
+    assistant_api_key: SecretStr | None = None
     openai_base_url: str = Field(default="", validation_alias="OPENAI_BASE_URL")
 
 
@@ -92,7 +98,8 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
     _check(data, source or "")
     own = data.get("method")
     if own and flags.get("method") not in (None, own):
-        raise ConfigProblem(f"{source} is a recipe of --method {own}: leave --method out, or take another recipe")
+        hint = "" if "ultrachat" in (own, flags["method"]) else "leave --method out, or "
+        raise ConfigProblem(f"{source} is a recipe of {_named(own)}: {hint}take another recipe")
     for item in sets:
         _put(data, *_read_set(item))
         _check(data, f"--set '{item}'")
@@ -102,7 +109,7 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
     if stray := sorted(unread & data.keys()):
         method = next(name for name, tables in STAGES.items() if stray[0] in tables)
         raise ConfigProblem(
-            f"{source or '--set'}: [{stray[0]}] is a table of --method {method}, and this run is {recipe.method}"
+            f"{source or '--set'}: [{stray[0]}] is a table of {_named(method)}, and this run is {recipe.method}"
         )
     return recipe
 
@@ -136,6 +143,11 @@ def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
     for key, value in given.items():
         _put(data, f"{first}.{key.removeprefix('first.')}" if key.startswith("first.") else key, value)
         _check(data, "--" + key.rpartition(".")[2].replace("_", "-"))
+
+
+def _named(method: str) -> str:
+    """What a method is asked for by, for people."""
+    return "'selfinstruct dialogue'" if method == "ultrachat" else f"--method {method}"
 
 
 def _read(source: str) -> dict[str, Any]:

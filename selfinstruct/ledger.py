@@ -17,6 +17,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple
@@ -31,7 +32,7 @@ from selfinstruct.errors import (
 from selfinstruct.failpoints import failpoint
 from selfinstruct.ledger_reader import Call, LedgerReader, columns_of, digest_of
 from selfinstruct.money import UNBOUNDED, Bound, Price
-from selfinstruct.schema import Draw
+from selfinstruct.schema import Draw, Request
 
 Ending = Literal["failed", "ambiguous", "unusable"]
 """How an attempt without an answer ended: surely not executed (free), perhaps executed, executed and no completion."""
@@ -194,16 +195,36 @@ class Ledger:
 
     def price_unpriced(self, price: Price) -> None:
         """Give the attempts made before a price was known their cost, now that a cap has to count them."""
+        self._price("prompt_tokens * ? + completion_tokens * ?", price.input, price.output)
+
+    def price_each_unpriced(self, prices_of: Callable[[str, Request], Iterable[Price]]) -> None:
+        """The same where models have prices of their own.
+
+        ``prices_of`` names those a call may have had, by its key and what was sent: the dearest counts, none leaves it.
+        """
+
+        def cost(prompt: int, completion: int, key: bytes, path: str, body: bytes, *draw: Any) -> int | None:
+            stage, round, slot, step, k = draw
+            sent = Request(draw=Draw(stage=stage, round=round, slot=slot, step=step, k=k), path=path, body=body)
+            most = max((price.cost(prompt, completion) for price in prices_of(key.hex(), sent)), default=None)
+            return most if most is None or most < 2**63 else None
+
+        self._db.create_function("cost_of", 10, cost)
+        self._price(
+            "(SELECT cost_of(prompt_tokens, completion_tokens, c.key, c.path, c.body, c.stage, c.round, c.slot, c.step,"
+            " c.k) FROM calls c WHERE c.id = call)"
+        )
+
+    # --- inside ----------------------------------------------------------------------------------------------------
+
+    def _price(self, cost: str, *values: int) -> None:
+        """Set the cost of what has none and could have one, by an SQL expression."""
         try:
             self._db.execute(
-                "UPDATE attempts SET cost = prompt_tokens * ? + completion_tokens * ?"
-                " WHERE cost IS NULL AND prompt_tokens IS NOT NULL",
-                (price.input, price.output),
+                f"UPDATE attempts SET cost = {cost} WHERE cost IS NULL AND prompt_tokens IS NOT NULL", values
             )
         except sqlite3.Error as error:
             raise ledger_file.failure(self.path, error) from error
-
-    # --- inside ----------------------------------------------------------------------------------------------------
 
     def _is_ahead(self, draw: Draw) -> bool:
         """True for a draw past all recorded ones of its stage, as most are: there is nothing to look up."""

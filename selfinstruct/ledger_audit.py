@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,8 +87,10 @@ class LedgerAudit:
         if self._db is not None:
             self._db.close()
 
-    def check(self, endpoints: Mapping[str, Endpoint], taken_over: int = 0) -> None:
-        """Check every row. ``endpoints`` are the stages' own; calls of other stages keep their keys unchecked.
+    def check(self, endpoints: Mapping[str, Sequence[Endpoint]], taken_over: int = 0) -> None:
+        """Check every row. ``endpoints`` are those that each stage asks: a call's key must be made for one of them.
+
+        Calls of other stages keep their keys unchecked.
 
         Calls up to the number ``taken_over`` were answered in another run's ledger: here they have no attempts.
         """
@@ -138,14 +140,14 @@ class LedgerAudit:
         if lost:
             self._damaged(f"{lost} answers belong to no call", _FROM_A_COPY)
 
-    def _check_calls(self, endpoints: Mapping[str, Endpoint]) -> None:
+    def _check_calls(self, endpoints: Mapping[str, Sequence[Endpoint]]) -> None:
         others = 0
         for key, stage, round, slot, step, k, path, body, state, digest, answer in self._rows(_CALLS):
             self._report.counts["calls"] += 1
             name = _hex(key)
             self._keys.execute("INSERT INTO known VALUES (?, ?, ?, ?, ?)", (key, stage, round, slot, state or "open"))
-            endpoint = endpoints.get(stage)
-            if endpoint is not None and name != _key(endpoint, (stage, round, slot, step, k), path, body):
+            asked, draw = endpoints.get(stage, ()), (stage, round, slot, step, k)
+            if asked and all(name != _key(endpoint, draw, path, body) for endpoint in asked):
                 if state == "settled":
                     what = "body, path or draw is not what the key was made of"
                     self._damaged(what, _FROM_A_COPY, f"call {name[:12]}")

@@ -38,6 +38,23 @@ _BY_ROUND = (
 )
 
 
+# The same index; a step of a dialogue is a turn.
+_BY_STEP = (
+    "SELECT c.step, count(*), coalesce(sum(a.prompt_tokens), 0), coalesce(sum(a.completion_tokens), 0)"
+    " FROM calls c INDEXED BY calls_by_draw CROSS JOIN attempts a ON a.call = c.id"
+    " WHERE c.stage = ? AND c.round < ? AND a.state = 'settled' GROUP BY c.step ORDER BY c.step"
+)
+
+
+class StepUsage(NamedTuple):
+    """What the answered calls of a step used, all jobs together."""
+
+    step: int
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
 @dataclass(frozen=True)
 class Call:
     """A call as recorded: ``body`` as sent, ``answer`` as received (the reason where there will never be one).
@@ -182,6 +199,10 @@ class LedgerReader:
         """What was answered and its cost, by stage and round."""
         for stage, round, calls, high, low, unpriced in self._stream(_BY_ROUND):
             yield RoundSpending(stage, round, calls, _cost(high, low), unpriced)
+
+    def usage_by_step(self, stage: str, rounds: int = 2**62) -> list[StepUsage]:
+        """What the answered calls of a stage's first ``rounds`` used, by the step of a job that they are."""
+        return [StepUsage(*row) for row in self._stream(_BY_STEP, stage, rounds)]
 
     def currency(self) -> str:
         """The currency that costs are counted in."""

@@ -45,6 +45,7 @@ def price_of(model: str, base_url: str) -> Price | None:
     return models.get(model) or models.get(_DATE.sub("", model))
 
 
-def unknown(model: str, base_url: str) -> ConfigProblem:
-    """The error for a cap on the cost of a model whose price is not known; it says how to give one."""
-    return ConfigProblem(f"the price of {model!r} at {base_url} is not known: give {PRICE_HINT}, or set no --max-cost")
+def unknown(model: str, base_url: str, option: str = "--price") -> ConfigProblem:
+    """The error for a cap on the cost of a model whose price is not known; it says how to give one, by ``option``."""
+    hint = PRICE_HINT.replace("--price", option)
+    return ConfigProblem(f"the price of {model!r} at {base_url} is not known: give {hint}, or set no --max-cost")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal, Self
 
@@ -9,17 +10,28 @@ from pydantic import BaseModel, Field, model_validator
 
 from selfinstruct import rules
 from selfinstruct.rules import Rules
-from selfinstruct.schema import AnswerForm, JsonMode, Lang, Limits, Noun, Sampling, TokenField
+from selfinstruct.schema import AnswerForm, JsonMode, Lang, Limits, Noun, Sampling, Sector, TokenField
 
 Api = Literal["local", "chat", "completion", "fake", "replay"]
-Method = Literal["self-instruct", "alpaca", "belle"]
+Method = Literal["self-instruct", "alpaca", "belle", "ultrachat"]
+Entry = Literal["topics", "entities", "types", "materials", "file", "run"]
 
 STAGES: dict[str, tuple[str, ...]] = {
     "self-instruct": ("bootstrap", "classify", "instances"),
     "alpaca": ("alpaca",),
     "belle": ("belle",),
+    "ultrachat": ("topics", "openers", "expand", "dialogue"),
 }
 """The tables each method reads, in the order of its stages."""
+
+ENTRIES: dict[Sector, Entry] = {"world": "topics", "writing": "types", "materials": "materials"}
+"""Where the openers of each sector come from, unless it is said."""
+
+ROUNDS: dict[Sector, tuple[int, int]] = {"world": (3, 7), "writing": (2, 4), "materials": (2, 4)}
+"""Least and most rounds of a dialogue, by sector: UltraChat (systems §5.1)."""
+
+_ROUNDS_OF_TALK: dict[str, int] = {"round_size": 1, "lag": 8}
+"""An answer holds ten openers, each the beginning of a dialogue of ten calls: a round is one such answer."""
 
 DEFAULT_MODELS: dict[str, str] = {
     "local": "smollm2-135m-instruct",
@@ -155,6 +167,89 @@ class BelleRecipe(AlpacaRecipe):
     rules: Rules = Field(default_factory=lambda: Rules(**_shipped("belle", "zh")))
 
 
+class TopicsRecipe(Sampling):
+    """Of the world: meta topics → sub-topics. UltraChat has 30 meta topics and 1100 sub-topics (systems §5.1)."""
+
+    temperature: Temperature = 1.0
+    top_p: Mass = 1.0
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    max_tokens: int = Field(default=1024, ge=1)
+    file: str = ""  # meta topics of the user's own; empty: the 30 shipped ones of the language
+    subtopics: int = Field(default=37, ge=1)  # asked for of each meta topic: 30 times 37 is 1110
+    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
+    similar: str = "above:0.5"
+
+
+class OpenersRecipe(Sampling):
+    """What users ask first. Numbers: UltraChat (systems §5.1), where it tells them.
+
+    ``entry`` is where openers come from, ``source`` the user's files or run for those that need them. Of all jobs the
+    share ``related_share`` asks for questions related to an accepted one, the others ask about the next sub-topic.
+    """
+
+    temperature: Temperature = 1.0
+    top_p: Mass = 1.0
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    max_tokens: int = Field(default=1024, ge=1)
+    entry: Entry = "topics"
+    source: tuple[str, ...] = ()
+    questions: int = Field(default=10, ge=1)  # a sub-topic; of an entity UltraChat asks for 5
+    related: int = Field(default=10, ge=1)  # a question
+    related_share: float = Field(default=0.25, ge=0, lt=1)
+    types: str = ""  # types of text of the user's own; empty: the 20 shipped ones of the language
+    instructions: int = Field(default=10, ge=1)  # an answer; 20 types times 200 are asked for little by little
+    requests: int = Field(default=5, ge=1)  # a passage
+    passage_tokens: int = Field(default=600, ge=50)
+    too_long: Literal["error", "skip"] = "error"  # a sentence that is longer than a passage may be
+    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)
+    similar: str = "above:0.5"
+    use: tuple[str, ...] = ()
+
+
+class ExpandRecipe(Sampling):
+    """Of writing: instructions expanded with detail. Numbers: 80 % in UltraChat (systems §5.1)."""
+
+    temperature: Temperature = 1.0
+    top_p: Mass = 1.0
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    max_tokens: int = Field(default=400, ge=1)
+    share: float = Field(default=0.8, ge=0, le=1)
+
+
+class DialogueRecipe(Sampling):
+    """Two models talk. The table's own sampling is the assistant's; UltraChat's was never published.
+
+    ``rounds`` are the least and the most of a dialogue, UltraChat's by sector where they are not said. A turn that a
+    guard refuses is asked for again ``resamples`` times, a farewell never. A model is shown no more of a dialogue than
+    fits into its ``context`` beside its answer: the oldest rounds are left out whole, never the opener.
+    """
+
+    temperature: Temperature = 0.7
+    top_p: Mass = 1.0
+    presence_penalty: Penalty = None
+    frequency_penalty: Penalty = None
+    max_tokens: int = Field(default=1024, ge=1)
+    sector: Sector = "world"
+    rounds: tuple[int, int] = ROUNDS["world"]
+    user_temperature: Temperature = 1.0
+    user_top_p: Mass = 1.0
+    user_max_tokens: int = Field(default=256, ge=1)
+    assistant_context: int = Field(default=16384, ge=256)  # gpt-3.5-turbo's
+    user_context: int = Field(default=16384, ge=256)
+    resamples: int = Field(default=1, ge=0)
+    personas: str = ""  # a file of the user's own; empty: the shipped ones of the language
+
+    @model_validator(mode="after")
+    def _some_rounds(self) -> Self:
+        least, most = self.rounds
+        if not 1 <= least <= most:
+            raise ValueError(f"rounds {least} to {most}: a dialogue has at least one round, and at most no fewer")
+        return self
+
+
 class Recipe(Noun):
     """Everything that may change a byte of a shard. Written resolved, as JSON, into every ``stage.json``.
 
@@ -170,11 +265,17 @@ class Recipe(Noun):
     lag: int = Field(default=4, ge=1)
     in_step: bool = False  # a round waits until every stage is through with the round `lag` before it
     model: ModelRecipe = ModelRecipe()
+    user: ModelRecipe | None = None  # who plays a role in a dialogue, where that is not `model`
+    assistant: ModelRecipe | None = None
     bootstrap: BootstrapRecipe = Field(default_factory=BootstrapRecipe)
     classify: ClassifyRecipe = Field(default_factory=ClassifyRecipe)
     instances: InstancesRecipe = Field(default_factory=InstancesRecipe)
     alpaca: AlpacaRecipe = Field(default_factory=AlpacaRecipe)
     belle: BelleRecipe = Field(default_factory=BelleRecipe)
+    topics: TopicsRecipe = Field(default_factory=TopicsRecipe)
+    openers: OpenersRecipe = Field(default_factory=OpenersRecipe)
+    expand: ExpandRecipe = Field(default_factory=ExpandRecipe)
+    dialogue: DialogueRecipe = Field(default_factory=DialogueRecipe)
 
     @model_validator(mode="before")
     @classmethod
@@ -183,19 +284,54 @@ class Recipe(Noun):
         lang = given.get("lang", "zh" if given.get("method") == "belle" else "en")
         if lang not in ("en", "zh"):
             return given  # told by its field
-        filled = {**given, "lang": lang}
+        rounds = _ROUNDS_OF_TALK if given.get("method") == "ultrachat" else {}
+        filled = {**rounds, **given, "lang": lang}
         for stage, spoken in (("bootstrap", lang), ("alpaca", lang), ("belle", "zh")):
             table = given.get(stage, {})
             if isinstance(table, dict) and isinstance(table.get("rules", {}), dict):
                 fresh = {"tasks": 10} if (stage, spoken) == ("alpaca", "zh") else {}
                 filled[stage] = {**fresh, **table, "rules": {**_shipped(stage, spoken), **table.get("rules", {})}}
-        return filled
+        return filled | _of_roles(given) | _of_sector(given)
+
+    @model_validator(mode="after")
+    def _known_entry(self) -> Self:
+        entry, sector = self.openers.entry, self.dialogue.sector
+        if entry not in (ENTRIES[sector], "file", "run") and (entry, sector) != ("entities", "world"):
+            raise ValueError(f"openers of the sector {sector} do not come from {entry}")
+        return self
 
     @model_validator(mode="after")
     def _spoken(self) -> Self:
         if self.method == "belle" and self.lang != "zh":
             raise ValueError("the method belle is Chinese: leave --lang out, or take --method alpaca")
         return self
+
+
+def _of_roles(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Who plays a role: the run's model but for what is said of the role; at another address, of the same kind."""
+    model = given.get("model", {})
+    filled = {}
+    for role in ("user", "assistant"):
+        table = given.get(role)
+        if not isinstance(table, dict) or not isinstance(model, dict):
+            continue  # told by its field
+        if not table.keys() & {"api", "endpoint", "base_url"}:
+            filled[role] = {**model, **table}
+        elif "api" in model and not table.keys() & {"api", "endpoint"}:
+            filled[role] = {**{name: model[name] for name in ("api", "name") if name in model}, **table}
+    return filled
+
+
+def _of_sector(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Rounds and entry, where they are not said: those of the sector."""
+    dialogue, openers = given.get("dialogue", {}), given.get("openers", {})
+    sector = dialogue.get("sector", "world") if isinstance(dialogue, dict) else ""
+    if sector not in ENTRIES or not isinstance(openers, dict):
+        return {}  # told by its field
+    return {
+        "dialogue": {"rounds": ROUNDS[sector], **dialogue},
+        "openers": {"entry": ENTRIES[sector], **openers},
+    }
 
 
 def known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -65,10 +65,10 @@ def _stage_folders(path: Path) -> list[Path]:
     return sorted(folder for folder in path.iterdir() if any((folder / name).exists() for name in files))
 
 
-def _chain(folders: list[Path], report: Report) -> tuple[dict[str, StageIdentity], dict[str, Endpoint]]:
-    """What each stage was started with, and who answers it; where that is damaged, a finding."""
+def _chain(folders: list[Path], report: Report) -> tuple[dict[str, StageIdentity], dict[str, tuple[Endpoint, ...]]]:
+    """What each stage was started with, and who answer it; where that is damaged, a finding."""
     found: dict[str, StageIdentity] = {}
-    endpoints: dict[str, Endpoint] = {}
+    endpoints: dict[str, tuple[Endpoint, ...]] = {}
     for folder in folders:
         where = f"{folder.name}/stage.json"
         if not (folder / "stage.json").exists():
@@ -77,7 +77,7 @@ def _chain(folders: list[Path], report: Report) -> tuple[dict[str, StageIdentity
         with suppress(DamagedRun):
             started = identity.read(folder)
             if started and started.stage == folder.name and identity.is_intact(folder):
-                endpoints[folder.name] = started.endpoint[0]
+                endpoints[folder.name] = tuple(endpoint for endpoint, _ in started.asked.values())
                 found[folder.name] = started
         if folder.name not in found:
             report.found(where, "is not what was written", WRITE_ANEW)

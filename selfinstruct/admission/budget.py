@@ -8,7 +8,7 @@ settled, reserved and lost together never exceeds a cap, so the last call that f
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from selfinstruct.errors import ConfigProblem
 from selfinstruct.money import Amount, Bound, show_money
@@ -45,12 +45,29 @@ class Totals(NamedTuple):
         return Totals(self.calls + sign * other.calls, self.tokens + sign * other.tokens, self.cost + sign * other.cost)
 
 
+class Queue(Protocol):
+    """Where calls wait, among other things for a budget that can pay for them."""
+
+    @property
+    def short(self) -> bool:
+        """Whether a call waits there for money and for nothing else."""
+        ...
+
+    def look(self) -> None:
+        """Grant what can be granted now."""
+        ...
+
+    def give_up(self) -> None:
+        """Send away what waits for money that will not come."""
+        ...
+
+
 class Budget:
     """The account of a run, in memory: starts with what the ledger counts, and follows each call from then on.
 
     ``spent`` is settled, earlier starts included (with their lost calls, at their bounds); ``reserved`` is in flight;
     ``ambiguous`` was lost in this start. Without a price, costs are 0; a call without a bound counts once it is
-    answered, which happens only where no cap is set.
+    answered, which happens only where no cap is set. ``queues`` are all that wait for it: one for each backend.
     """
 
     def __init__(self, caps: Caps, spent: Totals, currency: str = "usd") -> None:
@@ -60,6 +77,7 @@ class Budget:
         self.spent = spent
         self.reserved = Totals()
         self.ambiguous = Totals()
+        self.queues: list[Queue] = []
 
     @property
     def committed(self) -> Totals:
@@ -142,6 +160,17 @@ class Budget:
                 " Check the model and its price, or run without --max-cost and --max-tokens-total"
             )
         return None
+
+    def freed(self, by: Queue) -> None:
+        """A call of one queue came back: it looks again, and so does every other that is short of money.
+
+        Only then do they give up: the last call that fits is sent, whichever model it is for.
+        """
+        for queue in self.queues:
+            if queue is by or queue.short:
+                queue.look()
+        for queue in self.queues:
+            queue.give_up()
 
     def _take_back(self, bound: Bound) -> None:
         left = self.reserved.plus(self._totals(bound), -1)

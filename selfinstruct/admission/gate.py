@@ -24,13 +24,13 @@ UNRECORDED_SECONDS = 1.0
 class Gate:
     """Closing it drains a run: calls in flight come home, no new one leaves, whoever waits for a turn is sent away.
 
-    ``changed`` is called after each change, for whoever keeps calls waiting.
+    ``watchers`` are called after each change: whoever keeps calls waiting.
     """
 
     def __init__(self) -> None:
         self.closed = False
         self.reason: SelfinstructError | None = None
-        self.changed: Callable[[], None] = lambda: None
+        self.watchers: list[Callable[[], None]] = []
         self._last: dict[str, int] = {}
         self._closing: asyncio.Future[None] | None = None
         self._sleepers: set[asyncio.Future[None]] = set()
@@ -44,12 +44,12 @@ class Gate:
         self._overdue_at = asyncio.get_running_loop().time() + _seconds_to_drain(reason)
         for waiting in (*self._sleepers, *([self._closing] if self._closing else [])):
             _wake(waiting)
-        self.changed()
+        self._tell()
 
     def end(self, stage: str, last_round: int) -> None:
         """Let nothing more out for rounds of ``stage`` after ``last_round``: the target is reached."""
         self._last[stage] = last_round
-        self.changed()
+        self._tell()
 
     def lets(self, draw: Draw) -> bool:
         """True when a call of that draw may still leave."""
@@ -96,6 +96,10 @@ class Gate:
                 self._sleepers.discard(sleeper)
         if self.closed:
             raise Withdrawn("the run is stopping")
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
 
 def _seconds_to_drain(reason: SelfinstructError | None) -> float:

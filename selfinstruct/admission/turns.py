@@ -1,8 +1,10 @@
-"""Who may go next: the one queue in which every attempt of a run waits, first for its reservation, then for its turn.
+"""Who may go next: the queue in which every attempt at a model waits, first for its reservation, then for its turn.
 
 `reserve` lets a call be written down as reserved: a few ahead of those that fly, and never more than the caps can pay
 for. `send` lets a reserved attempt leave: when there is room in flight, outside of every fence, at the pace of the
 limits, and while the provider is there. `returned` says how it ended; limits, fences and pauses follow from that.
+
+Models that a run asks side by side have a queue each, over one gate and one budget.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 
@@ -48,6 +51,11 @@ class Waiting:
     granted: asyncio.Future[float]
 
 
+def _age(waiting: Waiting) -> tuple[int, int, int]:
+    """By what calls that want to be reserved stand in line."""
+    return waiting.draw.round, waiting.draw.slot, waiting.draw.step
+
+
 class Turns:
     """The queue. ``limit`` is the most attempts in flight; up to a quarter of it is reserved ahead of them.
 
@@ -56,6 +64,7 @@ class Turns:
 
     def __init__(self, gate: Gate, budget: Budget, window: Window, pace: Pace, breaker: Breaker, limit: int) -> None:
         self.in_flight = 0
+        self.short = False  # a call could be reserved, were there money for it
         self._gate = gate
         self._budget = budget
         self._window = window
@@ -64,11 +73,12 @@ class Turns:
         self._chance = Chance()
         self._ahead = max(1, limit // 4)
         self._unsent = 0  # reserved, or being reserved, and not yet on the wire
-        self._wanting: deque[Waiting] = deque()
+        self._wanting: list[Waiting] = []  # the oldest round first, so that what was begun is finished first
         self._ready: deque[Waiting] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()  # asked once: asking is a system call
-        gate.changed = self._gate_changed
+        gate.watchers.append(self._gate_changed)
+        budget.queues.append(self)
 
     @property
     def provider_is_down(self) -> bool:
@@ -100,7 +110,7 @@ class Turns:
     def unsent(self) -> None:
         """A reserved attempt will not be sent after all."""
         self._unsent -= 1
-        self.look()
+        self._budget.freed(self)
 
     def returned(self, sent_at: float, weight: int, used: int, error: SelfinstructError | None) -> None:
         """An attempt came back: with an answer of ``used`` tokens (0: unknown), or with an error."""
@@ -126,7 +136,7 @@ class Turns:
                 self._breaker.failed(now, sent_at, str(error))
         else:
             self._gate.close(error)  # a wrong key, a wrong address: now, or each answer would let the next one out
-        self.look()
+        self._budget.freed(self)
 
     # --- inside ---------------------------------------------------------------------------------------------------
 
@@ -151,11 +161,15 @@ class Turns:
         if was_open and not self._breaker.is_open:
             self._window.restart(now)  # who just came back is not met by everything at once
 
-    async def _wait(self, queue: deque[Waiting], waiting: Waiting) -> float:
+    async def _wait(self, queue: deque[Waiting] | list[Waiting], waiting: Waiting) -> float:
         if not self._gate.lets(waiting.draw):
             raise Withdrawn(f"call {waiting.draw} is no longer needed")
-        queue.append(waiting)
+        if queue is self._wanting:
+            insort(self._wanting, waiting, key=_age)
+        else:
+            queue.append(waiting)
         self.look()
+        self.give_up()
         try:
             return await waiting.granted
         except asyncio.CancelledError:
@@ -163,7 +177,7 @@ class Turns:
                 self._undo(queue, waiting)
             raise
 
-    def _undo(self, queue: deque[Waiting], waiting: Waiting) -> None:
+    def _undo(self, queue: deque[Waiting] | list[Waiting], waiting: Waiting) -> None:
         """Take a grant back: all is as it was before, but for the pace, which has counted an attempt."""
         if waiting.granted.exception() is not None:
             return
@@ -231,10 +245,11 @@ class Turns:
 
     def _let_reserve(self) -> None:
         ahead = 1 if self._breaker.is_open else self._ahead
+        self.short = False
         while self._wanting and self._unsent < ahead:
             item = self._first_that_fits()
             if item is None:
-                self._stop_where_nothing_fits()
+                self.short = True
                 return
             if item.granted.done():
                 continue
@@ -250,13 +265,13 @@ class Turns:
                 return item
         return None
 
-    def _stop_where_nothing_fits(self) -> None:
-        """Calls that come back free what they did not use; when none is out, the cap is reached."""
-        for item in list(self._wanting):
-            why = self._budget.exhausted(item.bound)
-            if why:
-                self._wanting.remove(item)
-                _refuse(item, CapReached(self._budget.never_fits(item.bound) or why))
+    def give_up(self) -> None:
+        """Calls that come back free what they did not use; when none is out, anywhere, the cap is reached."""
+        if not self.short or self._budget.reserved.calls:
+            return
+        for item, why in [(item, why) for item in self._wanting if (why := self._budget.exhausted(item.bound))]:
+            self._wanting.remove(item)
+            _refuse(item, CapReached(self._budget.never_fits(item.bound) or why))
 
 
 def _refuse(item: Waiting, error: SelfinstructError) -> None:

@@ -1,4 +1,4 @@
-"""The one table of backends: a recipe's ``[model]`` becomes a backend, its endpoint and its rendering."""
+"""The one table of backends: a recipe's ``[model]``, ``[user]`` and ``[assistant]`` become backends, by role."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -16,8 +17,11 @@ from selfinstruct.endpoints import ModelOddities, Preset
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.protocols import Model
-from selfinstruct.recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe
+from selfinstruct.recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe, Recipe
 from selfinstruct.schema import Endpoint, Rendering
+
+ROLES = ("teacher", "user", "assistant")
+"""Who a run may ask: its own model, and the two sides of a dialogue."""
 
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
@@ -57,6 +61,17 @@ def named(recipe: ModelRecipe) -> ModelRecipe:
     )
 
 
+def recipe_of(recipe: Recipe, role: str) -> ModelRecipe:
+    """Who plays a role: whom the recipe names for it, else the run's own model."""
+    return {"user": recipe.user, "assistant": recipe.assistant}.get(role) or recipe.model
+
+
+def named_roles(recipe: Recipe) -> Recipe:
+    """The recipe with every model it has `named`; a role that has none of its own still has none."""
+    own = {role: named(model) for role in ("model", "user", "assistant") if (model := getattr(recipe, role))}
+    return recipe.model_copy(update=own)
+
+
 def preset_for(recipe: ModelRecipe) -> Preset | None:
     """The preset a recipe names, or the one that has its address."""
     if recipe.api not in ("chat", "completion"):
@@ -85,6 +100,34 @@ def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
     return own or (ApiKey(given) if given else None)
 
 
+def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
+    """The key for a role's API; an empty one, with the variable to set, where there is none.
+
+    A key is bound to its origin: scheme, host and port. SELFINSTRUCT_USER_API_KEY and SELFINSTRUCT_ASSISTANT_API_KEY
+    are sent where their role is asked, and nowhere else. OPENAI_API_KEY is the key of the run's own model (unless that
+    is a preset's, with a variable of its own), of OPENAI_BASE_URL, and of OpenAI itself. A role with an address of its
+    own at another origin is sent its own key, or that of the preset it names or has the address of, or none: also on
+    this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for` does.
+    """
+    model, run = recipe_of(recipe, role), recipe.model
+    own = {"user": settings.user_api_key, "assistant": settings.assistant_api_key}
+    variable = f"SELFINSTRUCT_{role.upper()}_API_KEY" if model is not recipe.model else "OPENAI_API_KEY"
+    if model.api not in ("chat", "completion"):
+        return ApiKey("", variable)
+    if (secret := own.get(role)) and (given := secret.get_secret_value().strip()):
+        return ApiKey(given, variable)
+    homes = ["" if run.endpoint else run.base_url, settings.openai_base_url, DEFAULT_BASE_URL]
+    if model is not run and _origin(model.base_url) not in map(_origin, homes):
+        settings = settings.model_copy(update={"openai_api_key": None})
+    return key_for(model, settings) or ApiKey("", variable)
+
+
+def _origin(address: str) -> tuple[str, str]:
+    """Scheme, host and port of an address, however it is spelled."""
+    at = urlsplit(normal_base_url(address) if address else "")
+    return at.scheme, at.netloc
+
+
 def _without(fields: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
@@ -97,15 +140,60 @@ def _address(recipe: ModelRecipe, preset: Preset | None) -> str:
 
 def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
     """Open the backend of a `named` recipe. Raises `AccessDenied`, `ConfigProblem` or `UnknownModel`, before a call."""
+    return open_models(Recipe(model=recipe), settings, ROLES[:1])["teacher"]
+
+
+def open_models(recipe: Recipe, settings: Settings, roles: Collection[str] = ROLES) -> dict[str, Opened]:
+    """Open who plays the roles of a recipe whose models are named (`named_roles`). Raises like `open_model`.
+
+    Roles whose model and key are the same share what is opened, and so one pool of connections and one limit; embedded
+    models of the same weights share the backend. Roles that nobody asks can be left out, and need no key then.
+    """
+    opened: list[tuple[_Asked, Opened]] = []
+    found: dict[str, Opened] = {}
+    for role in roles:
+        model = recipe_of(recipe, role)
+        recorded = _recorded(settings, role) if model.api == "replay" else None
+        asked = _Asked(model, key_of(recipe, role, settings), recorded)
+        one = next((there for other, there in opened if other.is_same(asked)), None)
+        if one is None:
+            one = _open(asked, settings)
+            twins = [there.model for other, there in opened if _loaded(other, there) == _loaded(asked, one)]
+            one = one._replace(model=twins[0] if twins and model.api == "local" else one.model)
+            opened.append((asked, one))
+        found[role] = one
+    return found
+
+
+class _Asked(NamedTuple):
+    """Whom a role asks: which model, by whose key; or as whom a replayed run has it recorded."""
+
+    recipe: ModelRecipe
+    key: ApiKey
+    recorded: tuple[Endpoint, Rendering] | None
+
+    def is_same(self, other: _Asked) -> bool:
+        """Whether both get their answers from one place and for one account, whatever variable its key is in."""
+        mine, theirs = (asked._replace(key=ApiKey(asked.key.value)) for asked in (self, other))
+        return mine == theirs
+
+
+def _loaded(asked: _Asked, opened: Opened) -> tuple[str, int, bool]:
+    """What is loaded to answer, where weights are: all else is written into each request."""
+    return opened.endpoint.identity, asked.recipe.context, asked.recipe.reproducible
+
+
+def _open(asked: _Asked, settings: Settings) -> Opened:
+    recipe = asked.recipe
+    if asked.recorded is not None:
+        return _replay(*asked.recorded, settings)
     match recipe.api:
         case "local":
             return _embedded(recipe, settings)
         case "chat" | "completion":
-            return _openai(recipe, settings)
-        case "fake":
+            return _openai(recipe, asked.key, settings)
+        case _:
             return _fake(recipe, settings)
-        case "replay":
-            return _replay(settings)
 
 
 def rendering_of(recipe: ModelRecipe) -> Rendering:
@@ -126,13 +214,13 @@ def _endpoint(recipe: ModelRecipe, identity: str) -> Endpoint:
     )
 
 
-def _openai(recipe: ModelRecipe, settings: Settings) -> Opened:
+def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
     from selfinstruct.models.openai_api import OpenAIModel
 
-    key = key_for(recipe, settings)
-    if not key and recipe.base_url == DEFAULT_BASE_URL:
+    if not key.value and recipe.base_url == DEFAULT_BASE_URL:
+        variables = " or ".join(dict.fromkeys(("OPENAI_API_KEY", key.variable)))
         raise AccessDenied(
-            "no API key: set OPENAI_API_KEY, or point --base-url at a server of yours,"
+            f"no API key: set {variables}, or point --base-url at a server of yours,"
             " or leave --api out to use the embedded model"
         )
     _check_bounds(recipe, settings)
@@ -194,19 +282,32 @@ def _fake(recipe: ModelRecipe, settings: Settings) -> Opened:
     return Opened(FakeModel(endpoint, scripted_answer), endpoint, rendering_of(recipe), limit)
 
 
-def _replay(settings: Settings) -> Opened:
-    from selfinstruct.models.replay import ReplayModel
-
+def _recorded(settings: Settings, role: str) -> tuple[Endpoint, Rendering]:
+    """Who answered as that role in the run that is replayed: whom a stage names for it, else the run's model."""
     if settings.replay_from is None:
         raise ConfigProblem("--api replay answers from a recorded run: name its folder with --replay-from")
     stages = sorted(settings.replay_from.glob("*/stage.json"))
     if not stages:
         raise BadData(f"{settings.replay_from}: no run is recorded here (no <stage>/stage.json)")
+    found = [_recorded_in(stage, role) for stage in stages]
+    return next((who for of_role, who in found if of_role), found[0][1])
+
+
+def _recorded_in(stage: Path, role: str) -> tuple[bool, tuple[Endpoint, Rendering]]:
+    """Who answered a stage; and whether it names them for that role."""
     try:
-        recorded = orjson.loads(stages[0].read_bytes())["identity"]["model"]
-        endpoint = Endpoint.model_validate({name: recorded[name] for name in Endpoint.model_fields})
-        rendering: Rendering = recorded["rendering"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BadData(f"{stages[0]}: does not say which model was recorded; the run cannot be replayed") from error
+        identity = orjson.loads(stage.read_bytes())["identity"]
+        roles = identity.get("roles", {})
+        model = roles.get(role, identity["model"])
+        endpoint = Endpoint.model_validate({name: model[name] for name in Endpoint.model_fields})
+        return role in roles, (endpoint, model["rendering"])
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise BadData(f"{stage}: does not say which model was recorded; the run cannot be replayed") from error
+
+
+def _replay(endpoint: Endpoint, rendering: Rendering, settings: Settings) -> Opened:
+    from selfinstruct.models.replay import ReplayModel
+
+    assert settings.replay_from is not None
     model = ReplayModel(endpoint, LedgerReader(settings.replay_from / "ledger.sqlite3"))
     return Opened(model, endpoint, rendering, settings.concurrency or API_CONCURRENCY)

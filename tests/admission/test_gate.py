@@ -70,13 +70,13 @@ async def test_the_first_reason_to_close_stays() -> None:
 
 
 async def test_whoever_keeps_calls_waiting_is_told_of_every_change() -> None:
-    """Of a stage's end and of the closing; closing again is no change."""
+    """All of them, of a stage's end and of the closing; closing again is no change."""
     gate, told = Gate(), list[bool]()
-    gate.changed = lambda: told.append(gate.closed)
+    gate.watchers += [lambda: told.append(gate.closed)] * 2
     gate.end("words", 1)
     gate.close()
     gate.close()
-    assert told == [False, True]
+    assert told == [False, False, True, True]
 
 
 # --- sleeping -------------------------------------------------------------------------------------------------------

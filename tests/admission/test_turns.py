@@ -163,6 +163,20 @@ async def test_never_more_than_a_quarter_of_the_limit_is_reserved_and_unsent(lim
     assert await granted(*waiting) == list(range(ahead + 2))
 
 
+async def test_what_was_begun_first_is_reserved_first() -> None:
+    """A later turn of an old dialogue goes before the first of a new one, whichever asked earlier."""
+    desk = Desk(limit=4)  # one ahead
+    first = desk.reserve(0)
+    assert await granted(first) == [0]
+    waiting = [desk.reserve(slot, round=round) for round, slot in ((7, 0), (1, 3), (1, 2), (0, 5))]
+    order: list[int] = []
+    await rest()
+    for _ in waiting:
+        desk.turns.unsent()
+        order += [place for place in await granted(*waiting) if place not in order]
+    assert order == [3, 2, 1, 0]
+
+
 async def test_who_is_cancelled_while_waiting_is_passed_over() -> None:
     """Nothing is reserved for it, and the next one is."""
     desk = Desk(limit=4)
