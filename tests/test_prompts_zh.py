@@ -18,7 +18,10 @@ from selfinstruct.schema import Rendering
 from selfinstruct.similarity.tokens import tokens
 
 ROOT = resources.prompts_dir()
-NAMES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.glob("*/zh/*.md"))
+STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle")
+NAMES = sorted(
+    path.relative_to(ROOT).with_suffix("").as_posix() for stage in STAGES for path in ROOT.glob(f"{stage}/zh/*.md")
+)
 TWINS = [name for name in NAMES if (ROOT / f"{name.replace('/zh/', '/en/')}.md").exists()]
 CLASSIFY = prompts.load(ROOT, "classify/zh/is_classification").demos
 INPUT_FIRST = prompts.load(ROOT, "instances/zh/input_first").demos
