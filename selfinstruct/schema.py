@@ -15,6 +15,7 @@ Rendering = Literal["completion", "chat"]
 TokenField = Literal["max_tokens", "max_completion_tokens"]
 JsonMode = Literal["json_schema", "json_object", "none"]
 AnswerForm = Literal["text", "json"]
+Sector = Literal["world", "writing", "materials"]
 
 
 def _in_order(ends: tuple[float, float]) -> tuple[float, float]:
@@ -254,6 +255,72 @@ class TaskInstance(Record):
     def texts(self) -> dict[str, str]:
         """Every text of the record, by the name of its field."""
         return {"instruction": self.instruction, "input": self.input, "output": self.output}
+
+
+class Topic(Record):
+    """``topics`` writes it: a part of a meta topic, narrow enough for a handful of questions (as UltraChat's)."""
+
+    topic: str
+    subtopic: str
+    lang: Lang
+    novelty: Novelty | None = None
+
+    @property
+    def instruction(self) -> str:
+        """What filters compare."""
+        return self.subtopic
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Every text of the record, by the name of its field."""
+        return {"subtopic": self.subtopic}
+
+
+class Opener(Instruction):
+    """``openers`` and ``expand`` write it: what a user asks first.
+
+    ``topic`` and ``subtopic`` are what it is about: a meta topic and a part of it, an entity, a type of text, or the
+    file and line of a passage. ``passage`` is the material that the request is about, ``join`` the id of the template
+    that puts both together; empty outside of materials. ``origin`` says how it came about.
+    """
+
+    sector: Sector
+    origin: Literal["question", "related", "writing", "request", "given", "run"]
+    topic: str = ""
+    subtopic: str = ""
+    passage: str = ""
+    join: str = ""
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The request; the passage is the user's own."""
+        return {"instruction": self.instruction}
+
+
+class Lineage(Noun):
+    """Of a dialogue: the opener it began with, and what that is about."""
+
+    id: str
+    origin: str
+    topic: str = ""
+    subtopic: str = ""
+
+
+class Dialogue(Record):
+    """``dialogue`` writes it: turns of two models, user first, assistant last, each as long as it was said.
+
+    ``persona`` is the id of the one the user was played by, ``rounds`` how many pairs of turns there are, ``planned``
+    how many were drawn; where there are fewer, ``ended`` is why, the reason of the reject that ended it.
+    """
+
+    messages: tuple[Message, ...] = Field(min_length=2)
+    lang: Lang
+    sector: Sector
+    persona: str
+    opener: Lineage
+    rounds: int = Field(ge=1)
+    planned: int = Field(ge=1)
+    ended: str = ""
 
 
 class Reject(Record):

@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from selfinstruct.cli.options import OutputDir
-from selfinstruct.errors import BadData, OutputFailed
+from selfinstruct.errors import BadData, OutputFailed, UsageProblem
 
 if TYPE_CHECKING:
+    from selfinstruct.dialogue_cuts import Cutter
+    from selfinstruct.formats import Final
     from selfinstruct.store import Manifest
 
 
@@ -27,6 +29,9 @@ class Format(StrEnum):
     belle = "belle"
     belle_instruction = "belle-instruction"
     belle_conversations = "belle-conversations"
+    messages = "messages"
+    sharegpt = "sharegpt"
+    ultrachat = "ultrachat"
 
 
 def export(
@@ -36,26 +41,62 @@ def export(
         typer.Option(
             help="jsonl: whole records; alpaca: a JSON array of instruction, input, output; belle: lines of input,"
             " target (Belle.train.json); belle-instruction: lines of instruction, input, output; belle-conversations:"
-            " lines of turns."
+            " lines of turns; messages: lines of role and content, for chat trainers such as TRL's; sharegpt: lines of"
+            " turns from human and gpt; ultrachat: lines of an id and the turns' texts. Tasks fit all but ultrachat,"
+            " dialogues fit jsonl, messages, sharegpt and ultrachat."
         ),
     ] = Format.jsonl,
     out: Annotated[str, typer.Option(help="The file to write; - is standard output.")] = "-",
-    limit: Annotated[int | None, typer.Option(min=0, help="Write at most this many records.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=0, help="Write at most this many of the run's records, counted before splitting.")
+    ] = None,
+    split_long: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="TOKENS",
+            help="Cut dialogues that are longer into pieces of whole rounds, a turn counting with 6 tokens more than"
+            " its text has. A round that is longer by itself is kept whole.",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For --split-long: count by this tokenizer.json of a Hugging Face model. [default: an estimate]",
+        ),
+    ] = None,
+    true_case: Annotated[
+        bool,
+        typer.Option("--true-case", help="In English dialogues, begin sentences with a capital where they lack it."),
+    ] = False,
     output_dir: OutputDir = None,
 ) -> None:
     """Write a run's final records, all of them or the first --limit."""
     from selfinstruct.config import settings
-    from selfinstruct.formats import FORMATS
+    from selfinstruct.formats import KINDS, writer_of
     from selfinstruct.run_folder import find
-    from selfinstruct.schema import TaskInstance
+    from selfinstruct.schema import Dialogue
     from selfinstruct.store import lines_of
+    from selfinstruct.true_case import in_true_case
 
     path = find(settings({"output_dir": output_dir}).output_dir, run)
     folder, manifest = _final(path)
+    kind = _kind(folder, manifest)
+    write = writer_of(format.value, kind)
+    if kind is not Dialogue and (option := "--split-long" if split_long else "--true-case" if true_case else ""):
+        raise UsageProblem(f"{option} takes dialogues, and the run holds {KINDS[kind]}: leave it out")
+    cutter = _cutter(split_long, tokenizer)
     if manifest.state == "running":
         typer.echo(f"selfinstruct: run '{run}' is not finished; exporting the shards it has", err=True)
-    records = (TaskInstance.model_validate_json(line) for line in islice(lines_of(folder, "shard"), limit))
-    _write(out, FORMATS[format.value](records))
+    records: Iterable[Any] = map(kind.model_validate_json, islice(lines_of(folder, "shard"), limit))
+    if true_case:
+        records = map(in_true_case, records)
+    if cutter:
+        records = chain.from_iterable(map(cutter.pieces, records))
+    _write(out, write(records))
+    if cutter and cutter.too_long:
+        _tell_too_long(cutter.too_long, split_long)
 
 
 def _final(path: Path) -> tuple[Path, Manifest]:
@@ -71,6 +112,37 @@ def _final(path: Path) -> tuple[Path, Manifest]:
     if manifest is None:
         raise BadData(f"{path}: no finished records here; 'selfinstruct status' lists the runs")
     return path / stages[-1], manifest
+
+
+def _kind(folder: Path, manifest: Manifest) -> type[Final]:
+    """What the final records are. Raises `BadData` for a chain that ends with others."""
+    from selfinstruct.formats import KINDS
+
+    for kind in KINDS:
+        if kind.__name__ == manifest.kind:
+            return kind
+    raise BadData(f"{folder}: holds records of an earlier stage ({manifest.kind}), and no final ones")
+
+
+def _cutter(most: int | None, tokenizer: Path | None) -> Cutter | None:
+    """What --split-long asks for. Raises `UsageProblem` where it is missing, and what reading the tokenizer raises."""
+    if most is None:
+        if tokenizer:
+            raise UsageProblem("--tokenizer counts for --split-long: say --split-long TOKENS too, or leave it out")
+        return None
+    from selfinstruct.dialogue_cuts import Cutter
+    from selfinstruct.token_estimate import estimate
+
+    if tokenizer is None:
+        return Cutter(most, estimate)
+    from selfinstruct.tokenizer_file import counter
+
+    return Cutter(most, counter(tokenizer))
+
+
+def _tell_too_long(rounds: int, most: int | None) -> None:
+    told = "1 round is" if rounds == 1 else f"{rounds} rounds are"
+    typer.echo(f"selfinstruct: {told} longer than {most} tokens, and kept whole, each as a piece of its own", err=True)
 
 
 def _write(out: str, chunks: Iterable[bytes]) -> None:

@@ -10,7 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from selfinstruct import identity
+from selfinstruct.identity import StageIdentity
+from selfinstruct.schema import Dialogue, Instruction, Provenance
+from selfinstruct.store import StageStore
 from tests.command import PROGRAM, ROOT, invoke
+from tests.formats.dialogues import dialogue
 from tests.request_files import numbered, write
 
 
@@ -172,3 +177,178 @@ def test_an_export_needs_no_heavy_import() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert ended.stdout == "False False\n"
+
+
+# --- dialogues --------------------------------------------------------------------------------------------------------
+
+TALKS = [
+    dialogue("Hello. who are you?", "a friend.", "Thanks. i see.", "Any time.", id="dialogue-0-0-0"),
+    dialogue("你好", "你好！", id="dialogue-0-1-0", lang="zh"),
+    dialogue("Why? " * 100, "Because. " * 100, "And so?", "So.", id="dialogue-0-2-0", planned=4, ended="farewell"),
+]
+
+
+def end_with(folder: Path, kind: type[Dialogue] | type[Instruction], *records: Dialogue | Instruction) -> Path:
+    """A run that ended with these, each a job of one round."""
+    stage = folder / "talks" / "dialogue"
+    stage.mkdir(parents=True)
+    started = StageIdentity(stage="dialogue", selfinstruct="0", target=3, seed_tasks="", identity={}, prompts={})
+    identity.write(stage, started)
+    store: StageStore[Dialogue | Instruction] = StageStore(stage, kind, rounds_per_shard=8)
+    store.add_round([[record] for record in records])
+    store.finish("complete")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def talks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run of dialogues."""
+    return end_with(tmp_path_factory.mktemp("talks"), Dialogue, *TALKS)
+
+
+def lines(text: str) -> list[dict[str, object]]:
+    """JSON Lines."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_dialogues_are_exported_in_every_format_with_turns(talks: Path) -> None:
+    """A line each; without an option nothing in them changes."""
+
+    def exported(format: str) -> str:
+        ended = invoke("export", "talks", "--format", format, "--output-dir", talks)
+        assert (ended.code, ended.err) == (0, "")
+        return ended.out
+
+    assert exported("jsonl").encode() == (talks / "talks" / "dialogue" / "shard-0.jsonl").read_bytes()
+    messages = [[turn.model_dump() for turn in talk.messages] for talk in TALKS]
+    assert lines(exported("messages")) == [{"messages": turns} for turns in messages]
+    texts = [{"id": talk.id, "data": [turn.content for turn in talk.messages]} for talk in TALKS]
+    assert lines(exported("ultrachat")) == texts
+    assert [list(row) for row in lines(exported("sharegpt"))] == [["id", "conversations"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--format", "alpaca"], "--format alpaca takes tasks, and the run holds dialogues: choose one of jsonl, "),
+        (["--format", "belle"], "--format belle takes tasks, and the run holds dialogues: choose one of jsonl, "),
+        (["--tokenizer", "t.json"], "--tokenizer counts for --split-long: say --split-long TOKENS too, or "),
+        (["--split-long", "0"], "Invalid value for '--split-long': Input should be greater than or equal to 1"),
+    ],
+    ids=["alpaca", "belle", "tokenizer", "zero"],
+)
+def test_what_does_not_fit_dialogues_is_said_before_a_file_is_touched(
+    talks: Path, tmp_path: Path, options: list[str], told: str
+) -> None:
+    """2, one line, and what was there stays."""
+    out = tmp_path / "out.json"
+    out.write_text("old")
+    ended = invoke("export", "talks", *options, "--out", out, "--output-dir", talks)
+    assert (ended.code, out.read_text()) == (2, "old")
+    assert told in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            ["--format", "ultrachat"],
+            "--format ultrachat takes dialogues, and the run holds tasks: choose one of jsonl, alpaca, belle,"
+            " belle-instruction, belle-conversations, messages, sharegpt",
+        ),
+        (["--split-long", "9"], "--split-long takes dialogues, and the run holds tasks: leave it out"),
+        (["--true-case"], "--true-case takes dialogues, and the run holds tasks: leave it out"),
+    ],
+    ids=["ultrachat", "split", "case"],
+)
+def test_what_does_not_fit_tasks_is_said_before_a_file_is_touched(
+    output: Path, tmp_path: Path, options: list[str], told: str
+) -> None:
+    """2, one line, and no file appears."""
+    ended = invoke("export", "made", *options, "--out", tmp_path / "out.json", "--output-dir", output)
+    assert (ended.code, ended.out, ended.err) == (2, "", f"selfinstruct: {told}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tasks_are_exported_for_a_chat_trainer(output: Path) -> None:
+    """The run of instructions as conversations of one round."""
+    ended = invoke("export", "made", "--format", "messages", "--limit", 3, "--output-dir", output)
+    records = [json.loads(line) for line in shard(output).splitlines()[:3]]
+    assert [[turn["content"] for turn in row["messages"]] for row in map(json.loads, ended.out.splitlines())] == [
+        ["\n\n".join(filter(None, [record["instruction"], record["input"]])), record["output"]] for record in records
+    ]
+
+
+def test_long_dialogues_are_cut_and_nothing_is_lost(talks: Path) -> None:
+    """By the estimate; rounds that are longer by themselves are told on standard error, once, by their number."""
+    ended = invoke("export", "talks", "--format", "ultrachat", "--split-long", 30, "--output-dir", talks)
+    assert ended.code == 0
+    assert [row["id"] for row in lines(ended.out)] == [
+        *("dialogue-0-0-0_0", "dialogue-0-0-0_2", "dialogue-0-1-0", "dialogue-0-2-0_0", "dialogue-0-2-0_2")
+    ]
+    said = [text for row in map(json.loads, ended.out.splitlines()) for text in row["data"]]
+    assert said == [turn.content for talk in TALKS for turn in talk.messages]
+    told = "1 round is longer than 30 tokens, and kept whole, each as a piece of its own"
+    assert ended.err == f"selfinstruct: {told}\n"
+
+
+def test_a_split_into_what_fits_says_nothing(talks: Path) -> None:
+    """No dialogue is longer: ids stay, standard error stays empty."""
+    ended = invoke("export", "talks", "--format", "ultrachat", "--split-long", 2048, "--output-dir", talks)
+    assert ([row["id"] for row in lines(ended.out)], ended.err) == ([talk.id for talk in TALKS], "")
+
+
+def test_a_limit_counts_dialogues_and_not_pieces(talks: Path) -> None:
+    """Of the first dialogue, both pieces."""
+    ended = invoke(
+        *("export", "talks", "--format", "sharegpt", "--split-long", 27, "--limit", 1, "--output-dir", talks)
+    )
+    assert [row["id"] for row in lines(ended.out)] == ["dialogue-0-0-0_0", "dialogue-0-0-0_2"]
+
+
+def test_pieces_of_whole_records_are_records(talks: Path) -> None:
+    """They can be read back, and say of themselves what the dialogue says."""
+    ended = invoke("export", "talks", "--split-long", 30, "--output-dir", talks)
+    pieces = [Dialogue.model_validate_json(line) for line in ended.out.splitlines()]
+    assert [(piece.rounds, piece.planned, piece.ended) for piece in pieces[-2:]] == [(1, 1, ""), (1, 3, "farewell")]
+
+
+def test_true_case_puts_english_right_and_leaves_chinese(talks: Path) -> None:
+    """Only where it is asked for."""
+    ended = invoke("export", "talks", "--format", "ultrachat", "--true-case", "--limit", 2, "--output-dir", talks)
+    assert [row["data"] for row in lines(ended.out)] == [
+        ["Hello. Who are you?", "A friend.", "Thanks. I see.", "Any time."],
+        ["你好", "你好！"],
+    ]
+
+
+def test_a_tokenizer_counts_exactly(talks: Path, tmp_path: Path) -> None:
+    """A word or mark a token here: the first dialogue costs 12 + 9 and 11 + 9."""
+    pytest.importorskip("tokenizers", reason="the extra tokenizer is not installed")
+    model = {"type": "WordLevel", "vocab": {"?": 0}, "unk_token": "?"}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"model": model, "pre_tokenizer": {"type": "Whitespace"}}))
+
+    def pieces(most: int) -> int:
+        options = ("--format", "ultrachat", "--limit", 1, "--split-long", most, "--tokenizer", path)
+        return len(lines(invoke("export", "talks", *options, "--output-dir", talks).out))
+
+    assert (pieces(40), pieces(41)) == (2, 1)
+
+
+def test_a_tokenizer_without_its_package_says_what_to_install(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """78, one line."""
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    monkeypatch.delitem(sys.modules, "selfinstruct.tokenizer_file", raising=False)
+    ended = invoke("export", "talks", "--split-long", 9, "--tokenizer", "t.json", "--output-dir", talks)
+    told = "--tokenizer needs the package tokenizers: pip install 'selfinstruct[tokenizer]'"
+    assert (ended.code, ended.out, ended.err) == (78, "", f"selfinstruct: {told}\n")
+
+
+def test_records_that_are_not_final_are_no_export(tmp_path: Path) -> None:
+    """65: a chain that so far ends with an earlier stage."""
+    record = Instruction(id="bootstrap-0-0-0", provenance=Provenance(), instruction="Name a tree.", lang="en")
+    end_with(tmp_path, Instruction, record)
+    ended = invoke("export", "talks", "--output-dir", tmp_path)
+    told = f"{tmp_path}/talks/dialogue: holds records of an earlier stage (Instruction), and no final ones"
+    assert (ended.code, ended.out, ended.err) == (65, "", f"selfinstruct: {told}\n")

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.formats import FORMATS
-from selfinstruct.schema import Neighbour, Novelty, Provenance, TaskInstance
+from selfinstruct.errors import UsageProblem
+from selfinstruct.formats import FORMATS, KINDS, writer_of
+from selfinstruct.schema import Dialogue, Neighbour, Novelty, Provenance, TaskInstance
 from selfinstruct.store_files import line_of
+from tests.formats.dialogues import dialogue
 
 PROVENANCE = Provenance(seeds=("s1",), prompts=("p@1:00000000",), models=("m",), calls=("c1", "c2", "c3"))
 NOVELTY = Novelty(mode="above:0.5", nearest=(Neighbour(id="s1", score=0.5),))
@@ -30,9 +32,9 @@ def instance(number: int, **changes: Any) -> TaskInstance:
     return TaskInstance(**fields | changes)
 
 
-def export(format: str, *records: TaskInstance) -> bytes:
+def export(format: str, *records: TaskInstance | Dialogue) -> bytes:
     """The whole file."""
-    return b"".join(FORMATS[format](records))
+    return b"".join(FORMATS[format].write(records))
 
 
 def test_alpaca_is_an_array_of_exactly_three_keys() -> None:
@@ -51,9 +53,12 @@ def test_alpaca_is_one_json_value_for_any_number_of_records(count: int) -> None:
 
 
 def test_jsonl_lines_are_the_lines_of_the_shard() -> None:
-    """An export of whole records has the bytes that are on disk."""
+    """An export of whole records has the bytes that are on disk, of tasks as of dialogues."""
     records = (instance(1), instance(2, novelty=None))
     assert export("jsonl", *records) == line_of(records[0]) + line_of(records[1])
+    said = dialogue("Hello.", "Hi.", id="dialogue-0-1-0")
+    assert Dialogue.model_validate_json(export("jsonl", said)) == said
+    assert export("jsonl", said) == line_of(said)
 
 
 def test_a_line_has_every_key_in_the_documented_order() -> None:
@@ -65,25 +70,75 @@ def test_a_line_has_every_key_in_the_documented_order() -> None:
     assert (line["novelty"], line["input"]) == (None, "")
 
 
-@pytest.mark.parametrize("format", sorted(FORMATS))
-def test_a_format_never_holds_more_than_one_record(format: str) -> None:
+@pytest.mark.parametrize(
+    ("format", "kind"),
+    [pytest.param(name, kind, id=f"{name}-{KINDS[kind]}") for name in FORMATS for kind in FORMATS[name].takes],
+)
+def test_a_format_never_holds_more_than_one_record(format: str, kind: type[TaskInstance] | type[Dialogue]) -> None:
     """Pieces come as records are asked for, so a million of them need no memory."""
     taken: list[int] = []
 
     def records() -> Any:
         for number in range(3):
             taken.append(number)
-            yield instance(number)
+            yield instance(number) if kind is TaskInstance else dialogue(f"Name {number} rivers.", "Rhine.")
 
-    pieces = iter(FORMATS[format](records()))
+    pieces = iter(FORMATS[format].write(records()))
     for number in range(3):
         assert f"Name {number} rivers.".encode() in next(pieces)
         assert taken == list(range(number + 1))
 
 
-def test_formats_are_known_by_their_names() -> None:
-    """The names --format takes."""
-    assert set(FORMATS) == {"jsonl", "alpaca", "belle", "belle-instruction", "belle-conversations"}
+def test_formats_are_known_by_their_names_and_say_what_they_take() -> None:
+    """The names --format takes, and the kinds of record behind each."""
+    both, tasks, dialogues = (TaskInstance, Dialogue), (TaskInstance,), (Dialogue,)
+    assert {name: format.takes for name, format in FORMATS.items()} == {
+        "jsonl": both,
+        "alpaca": tasks,
+        "belle": tasks,
+        "belle-instruction": tasks,
+        "belle-conversations": tasks,
+        "messages": both,
+        "sharegpt": both,
+        "ultrachat": dialogues,
+    }
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_a_format_that_fits_gives_its_writer(name: str) -> None:
+    """For every kind it takes."""
+    format = FORMATS[name]
+    assert [writer_of(name, kind) for kind in format.takes] == [format.write for _ in format.takes]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "told"),
+    [
+        (
+            "ultrachat",
+            TaskInstance,
+            "--format ultrachat takes dialogues, and the run holds tasks: choose one of jsonl, alpaca, belle,"
+            " belle-instruction, belle-conversations, messages, sharegpt",
+        ),
+        *(
+            (
+                name,
+                Dialogue,
+                f"--format {name} takes tasks, and the run holds dialogues: choose one of jsonl, messages, sharegpt,"
+                " ultrachat",
+            )
+            for name in ("alpaca", "belle", "belle-instruction", "belle-conversations")
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_a_format_that_does_not_fit_names_those_that_do(
+    name: str, kind: type[TaskInstance] | type[Dialogue], told: str
+) -> None:
+    """One line, and an error of use."""
+    with pytest.raises(UsageProblem) as raised:
+        writer_of(name, kind)
+    assert str(raised.value) == told
 
 
 def test_belle_is_lines_of_input_and_target() -> None:
@@ -106,4 +161,45 @@ def test_belle_conversations_are_lines_of_two_turns_with_an_id() -> None:
     assert export("belle-conversations", instance(1, input="x")).decode() == (
         '{"id":"instances-0-1-0","conversations":[{"from":"human","value":"Name 1 rivers.\\nx"},'
         '{"from":"assistant","value":"Rhine – 莱茵河"}]}\n'
+    )
+
+
+TALK = dialogue("Why do cats purr?", "They are content.\n", "And “ill” ones?", "也会。", id="dialogue-3-1-0")
+
+
+def test_ultrachat_is_lines_of_an_id_and_the_texts_of_the_turns() -> None:
+    """As the released set has them: user and assistant in turn, and nothing else."""
+    assert export("ultrachat", TALK).decode() == (
+        '{"id":"dialogue-3-1-0","data":["Why do cats purr?","They are content.\\n","And “ill” ones?","也会。"]}\n'
+    )
+
+
+def test_sharegpt_says_who_each_turn_is_from() -> None:
+    """A human and gpt."""
+    assert export("sharegpt", TALK).decode() == (
+        '{"id":"dialogue-3-1-0","conversations":[{"from":"human","value":"Why do cats purr?"},'
+        '{"from":"gpt","value":"They are content.\\n"},{"from":"human","value":"And “ill” ones?"},'
+        '{"from":"gpt","value":"也会。"}]}\n'
+    )
+
+
+def test_messages_are_what_a_chat_trainer_takes() -> None:
+    """One key, a list of role and content: a further column would be handed to the trainer as well."""
+    assert export("messages", TALK).decode() == (
+        '{"messages":[{"role":"user","content":"Why do cats purr?"},'
+        '{"role":"assistant","content":"They are content.\\n"},{"role":"user","content":"And “ill” ones?"},'
+        '{"role":"assistant","content":"也会。"}]}\n'
+    )
+
+
+def test_a_task_is_a_conversation_of_one_round() -> None:
+    """The input stands behind a blank line, where there is one."""
+    assert export("messages", instance(1), instance(2, input="In Asia.")).decode() == (
+        '{"messages":[{"role":"user","content":"Name 1 rivers."},{"role":"assistant","content":"Rhine – 莱茵河"}]}\n'
+        '{"messages":[{"role":"user","content":"Name 2 rivers.\\n\\nIn Asia."},'
+        '{"role":"assistant","content":"Rhine – 莱茵河"}]}\n'
+    )
+    assert export("sharegpt", instance(2, input="In Asia.")).decode() == (
+        '{"id":"instances-0-2-0","conversations":[{"from":"human","value":"Name 2 rivers.\\n\\nIn Asia."},'
+        '{"from":"gpt","value":"Rhine – 莱茵河"}]}\n'
     )
