@@ -1,12 +1,12 @@
-"""The verbs: who answers (`Model`), what we ask for (`Stage`), what we refuse (`Filter`)."""
+"""The verbs: who answers (`Model`), what we ask for (`Stage`), what we refuse (`Filter`, and `Guard` in a dialogue)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from selfinstruct.schema import Completion, Draw, Neighbour, Record, Reject, Request
+from selfinstruct.schema import Completion, Draw, Lang, Message, Neighbour, Record, Reject, Request
 
 R = TypeVar("R", bound=Record)
 Seen = TypeVar("Seen", bound=Record, contravariant=True)
@@ -122,4 +122,22 @@ class Straining(Protocol):
 
     def strain(self) -> str:
         """A line for people: what makes it slow; empty as long as nothing does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side of a dialogue just said. ``history`` is all that was said before, the opener first."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    history: Sequence[Message]
+    lang: Lang
+
+
+class Guard(Protocol):
+    """What a turn may not say. Looked at before the next turn is asked for, so that nothing is paid for in vain."""
+
+    def check(self, turn: Turn) -> Drop | None:
+        """Why the dialogue cannot go on with this turn, or None."""
         ...

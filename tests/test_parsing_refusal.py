@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from re import _constants as ops  # type: ignore[attr-defined]
+from re import _parser as parser  # type: ignore[attr-defined]
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.parsing import is_refusal
+from selfinstruct.parsing import is_refusal, refusal
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",
@@ -215,3 +220,37 @@ def test_each_sentence_is_there_once(cases: list[str]) -> None:
 def test_a_quoted_refusal_is_never_one(text: str) -> None:
     """Somebody who quotes a refusal does not refuse, whatever follows."""
     assert is_refusal(f"\"I'm sorry, but I can't help with that.\" {text}") is False
+
+
+def _firsts(nodes: Iterable[tuple[Any, Any]]) -> tuple[set[str], bool]:
+    """With which characters a parsed pattern can begin, and whether it may be empty."""
+    found: set[str] = set()
+    for op, value in nodes:
+        empty = False
+        if op is ops.LITERAL:
+            found.add(chr(value))
+        elif op is ops.IN:
+            assert all(kind is ops.LITERAL for kind, _ in value)
+            found |= {chr(code) for _, code in value}
+        else:
+            inner = value[1] if op is ops.BRANCH else [value[-1]]  # of a group, or of a repeat
+            branches = [_firsts(branch) for branch in inner]
+            found |= {first for firsts, _ in branches for first in firsts}
+            empty = any(may_be for _, may_be in branches) or (op is ops.MAX_REPEAT and value[0] == 0)
+        if not empty:
+            return found, False
+    return found, True
+
+
+def test_the_first_characters_are_those_that_the_patterns_begin_with() -> None:
+    """All of them, read off the patterns, and no other."""
+    found = [_firsts(parser.parse(pattern.pattern)) for pattern in (refusal._DECLINES, refusal._DECLINES_ZH)]
+    assert [may_be_empty for _, may_be_empty in found] == [False, False]
+    assert found[0][0] | found[1][0] == refusal.FIRST
+
+
+@pytest.mark.parametrize("lead", ["\n\n", "**", " \ufeff*", "\r\n_", "\u3000", "`\u200b\n"])
+def test_marks_and_white_space_before_a_refusal_change_nothing(lead: str) -> None:
+    """The first character is looked for behind them, in whatever script it is written."""
+    for text in ("I'm sorry, but I can't help with that.", "抱歉，我无法提供這些信息。", "這個問題我無法回答。"):
+        assert is_refusal(lead + text)

@@ -23,6 +23,8 @@ FILES: list[tuple[str, Lang]] = [
 OTHERS = [
     *("language_id", "languages", "personal_data", "secrets"),
     *(f"{filter}.{lang}" for filter in ("declines", "links", "toxicity") for lang in ("en", "zh")),
+    *(f"{guard}.{lang}" for guard in ("answering", "declining", "drift", "farewell") for lang in ("en", "zh")),
+    *(f"{guard}.{lang}" for guard in ("nothing_new", "role_inversion") for lang in ("en", "zh")),
 ]
 SELF_INSTRUCT = [*"image images graph graphs picture pictures file files map maps draw plot".split(), "go to"]
 BELLE = (

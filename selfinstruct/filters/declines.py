@@ -1,25 +1,20 @@
 """Refuses an output that declines, and any text in which a language model speaks of itself.
 
-The words are data, ``rules/declines.en.toml`` and ``rules/declines.zh.toml``; both always apply. Whether a whole answer
-declines is told by `selfinstruct.parsing.is_refusal`.
+Whether a whole answer declines is told by `selfinstruct.parsing.is_refusal`, and where a text speaks of itself by
+`selfinstruct.self_reference`.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final, TypeVar
 
-from selfinstruct import parsing, rules
+from selfinstruct import parsing
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import Instruction, TaskInstance
+from selfinstruct.self_reference import SelfReference, shown
 
 Instructed = TypeVar("Instructed", bound=Instruction | TaskInstance)
 
-_LANGUAGES: Final = ("en", "zh")
-_QUOTED: Final = re.compile(
-    r"“[^“”]*”|‘[^‘’]*’|「[^「」]*」|『[^『』]*』|《[^《》]*》|(?<!\A)\"[^\"\n]*\"|(?<![\w\n])'[^'\n]*'(?!\w)|```.*?(?:```|\Z)|`[^`\n]*`",
-    re.S,
-)
 _SHOWN: Final = 80
 
 
@@ -38,10 +33,7 @@ class Declines:
     """
 
     def __init__(self) -> None:
-        self._speaks = _any_of("speaks")
-        self._as_one = _any_of("as_one")
-        self._is_one = _any_of("is_one")
-        self._about = _any_of("about")
+        self._self_reference = SelfReference()
 
     def check(self, record: Instruction | TaskInstance) -> Drop | None:
         """The first text that declines or speaks of itself, with its field and its words."""
@@ -49,32 +41,10 @@ class Declines:
         if parsing.is_refusal(output):
             return Drop("refusal", f"output: {' '.join(output.split())[:_SHOWN]}")
         for field, text in record.texts.items():
-            if said := self._said(text, record.instruction if field == "output" else None):
-                return Drop("as_an_ai", f"{field}: {_shown(said)}")
+            if said := self._self_reference.first(text, record.instruction if field == "output" else None):
+                return Drop("as_an_ai", f"{field}: {shown(said)}")
         return None
 
     def admit(self, record: Instructed) -> Instructed:
         """The record as it came: this filter remembers nothing."""
         return record
-
-    def _said(self, text: str, task: str | None) -> re.Match[str] | None:
-        """Where a text speaks of itself; ``task`` is the instruction that an output follows."""
-        plain = _QUOTED.sub(" ", text.replace("’", "'"))
-        if said := self._speaks.search(plain):
-            return said
-        said = self._as_one.search(plain) or (None if task is None else self._is_one.search(plain))
-        return None if said and task and self._about.search(task) else said
-
-
-def _any_of(key: str) -> re.Pattern[str]:
-    """A pattern of all the entries of a rule, in both languages; see rules/declines.en.toml."""
-    entries: list[str] = []
-    for lang in _LANGUAGES:
-        values = {name: rule.value for name, rule in rules.explained(f"declines.{lang}").items()}
-        entries += [entry.replace("SELF", f"(?:{'|'.join(values['self'])})") for entry in values[key]]
-    return re.compile("|".join(f"(?:{entry})" for entry in entries), re.IGNORECASE | re.MULTILINE)
-
-
-def _shown(match: re.Match[str]) -> str:
-    start, end = match.span()
-    return " ".join(match.string[start : max(end, start + 40)].split())[:_SHOWN]

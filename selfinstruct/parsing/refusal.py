@@ -98,7 +98,7 @@ _DECLINES_ZH: Final = re.compile(
     r"我(?:无法|不能|没法)(?:回答|提供|满足|完成|协助|帮助|处理)(?=[，,。！!]|\Z)"
 )
 _HANZI: Final = r"[\u3000-\u303f\u4e00-\u9fff\uff00-\uff0f]"
-_BESIDE_HANZI: Final = re.compile(rf"(?<={_HANZI}) | (?={_HANZI})")
+_BESIDE_HANZI: Final = re.compile(rf" (?:(?<={_HANZI} )|(?={_HANZI}))")
 
 # What stands behind the refusal in a refusal: the reason, or an offer.
 _TALK: Final = re.compile(
@@ -119,13 +119,18 @@ _DELIVERS: Final = re.compile(
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n+")
 
 
+_AROUND: Final = re.compile(r"[\s*_`\ufeff\u200b\u200e\u200f]*")
+FIRST: Final = frozenset("aimrstu我不作你十实对很您感抱歉深真身这遗非该")
+"""The characters with which a refusal can begin, so that most answers are told from one at once."""
+
+
 def is_refusal(text: str) -> bool:
     """True for an answer that as a whole only declines: "I'm sorry, but I can't help with that."
 
     An answer that declines and then delivers after all is none, nor is a text in which somebody declines something:
     a letter, a dialogue, a story, advice on how to say no.
     """
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST or _first(text) not in FIRST:
         return False
     plain = simplified(clean(text)).replace("’", "'").strip(" \n\t*_`").lower()
     said = _BESIDE_HANZI.sub("", " ".join(plain.split()))
@@ -134,3 +139,10 @@ def is_refusal(text: str) -> bool:
         return False
     further = _SENTENCE_END.split(said[declines.end() :])[1:]
     return all(_TALK.search(sentence) for sentence in further if sentence.strip())
+
+
+def _first(text: str) -> str:
+    """The first character that is neither white space nor a mark around the text, as the patterns have it."""
+    lead = _AROUND.match(text)
+    start = lead.end() if lead else 0
+    return simplified(text[start : start + 1]).lower()[:1]
