@@ -28,7 +28,7 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-filter generate complete filter format clean
+.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-dialogue bench-filter generate dialogue complete filter format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -62,16 +62,25 @@ $(VENV)/.model: | $(VENV)/.ready-run
 
 # --- use ------------------------------------------------------------------------------------------------------------
 
-demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions from the embedded model, no key, no GPU: make demo [N=]
+demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions and two dialogues from the embedded model, no key, no GPU: make demo [N=]
 	@# So small a model often rambles on until it is cut off; that is no reason for an exit code here.
 	$(BIN)/selfinstruct generate --recipe demo --run demo --num-instructions $(if $(call given,N),"$$N",40) --max-unusable 1
 	$(BIN)/selfinstruct export demo --format alpaca --limit 8 --out -
+	@# The model cannot hold a conversation: this shows the way from an instruction to a dialogue, and nothing more.
+	$(BIN)/selfinstruct dialogue --recipe demo-dialogue --from demo --run demo-dialogue --num-dialogues 2 --max-unusable 1
+	$(BIN)/selfinstruct export demo-dialogue --format ultrachat --out -
 
 # The weights are needed only where the embedded model answers.
 generate: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT),chat,local))),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [FORMAT=] [N=] [RUN=]
 	$(BIN)/selfinstruct generate $(call flag,METHOD,--method) $(call flag,LANG_,--lang) $(call flag,API,--api) \
 		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,FORMAT,--format) \
 		$(call flag,N,--num-instructions) $(call flag,RUN,--run)
+
+dialogue: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT),chat,local))),$(VENV)/.model)  ## two models talk: make dialogue [SECTOR=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [USER_MODEL=] [ASSISTANT_MODEL=] [OPENERS=] [FROM=] [MATERIALS=] [N=] [RUN=]
+	$(BIN)/selfinstruct dialogue $(call flag,SECTOR,--sector) $(call flag,LANG_,--lang) $(call flag,API,--api) \
+		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,USER_MODEL,--user-model) \
+		$(call flag,ASSISTANT_MODEL,--assistant-model) $(call flag,OPENERS,--openers) $(call flag,FROM,--from) \
+		$(call flag,MATERIALS,--materials) $(call flag,N,--num-dialogues) $(call flag,RUN,--run)
 
 complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [MAX_COST=]
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
@@ -105,6 +114,9 @@ bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an inst
 
 bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 	$(BIN)/python tests/benchmarks/bench_client.py
+
+bench-dialogue: $(VENV)/.ready-test  ## dialogues against a server that talks, killed on the way; [BENCH=]
+	$(BIN)/python tests/benchmarks/bench_dialogue.py $(BENCH)
 
 # The curve of the README is drawn with matplotlib, which nothing else needs.
 bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; six minutes: [BENCH=]

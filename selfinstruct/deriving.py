@@ -15,7 +15,7 @@ from selfinstruct import config, identity, launch, verifying, wire
 from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import DamagedRun, OutputFailed, Withdrawn
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.methods import Link
+from selfinstruct.links import Link
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model
 from selfinstruct.runner import Runner, StageRun
@@ -26,11 +26,13 @@ from selfinstruct.store import StageStore
 class AsRecorded:
     """A ledger as a model: what is not recorded there is `Withdrawn`, and its draw noted in ``lost``.
 
-    With ``calls``, only the calls up to that number are looked at.
+    With ``calls``, only the calls up to that number are looked at. Several that answer in roles share their ``lost``.
     """
 
-    def __init__(self, rows: LedgerReader, endpoint: Endpoint, calls: int | None = None) -> None:
-        self.lost: list[Draw] = []
+    def __init__(
+        self, rows: LedgerReader, endpoint: Endpoint, calls: int | None = None, lost: list[Draw] | None = None
+    ) -> None:
+        self.lost: list[Draw] = [] if lost is None else lost
         self._rows = rows
         self._endpoint = endpoint
         self._calls = calls
@@ -49,11 +51,11 @@ class AsRecorded:
 
 @dataclass(frozen=True)
 class Derived:
-    """The stages of a run as its answers make them, and the calls at which they end; ``model`` answers like it."""
+    """The stages of a run as its answers make them, and the calls at which they end: those that are ``lost``."""
 
     plan: launch.Plan
     chain: list[StageRun]
-    model: AsRecorded
+    lost: list[Draw]
 
 
 @contextmanager
@@ -86,18 +88,23 @@ async def derive(
     or seeds are no longer those of the run.
     """
     recipe, _ = identity.recipe_of(path)
-    endpoint, rendering = identity.of_run(path)[0].endpoint
-    model = AsRecorded(rows, endpoint, calls)
-    plan = launch.plan(recipe, config.settings({}), Opened(model, endpoint, rendering, 1), path)
+    lost: list[Draw] = []
+    answering = {
+        role: Opened(AsRecorded(rows, endpoint, calls, lost), endpoint, rendering, 1)
+        for role, (endpoint, rendering) in identity.of_run(path)[-1].asked.items()
+    }
+    opened = answering.pop("teacher")
+    plan = launch.plan(recipe, config.settings({}), opened, path, answering)
+    models = {role: one.model for role, one in plan.answering.items()}
     chain: list[StageRun] = []
-    for link in unchanged(plan, rewire(plan, model), target or 0):
+    for link in unchanged(plan, rewire(plan, opened.model), target or 0):
         (place / link.stage.name).mkdir(mode=0o700)
         store = StageStore(place / link.stage.name, link.stage.writes, recipe.rounds_per_shard)
-        chain.append(StageRun(link.stage, link.filters, store, {"teacher": model}))
+        chain.append(StageRun(link.stage, link.filters, store, models, waits=link.waits))
     runner = Runner(chain, Gate(), target=target, lag=recipe.lag, in_step=recipe.in_step, screened=lambda: None)
     with suppress(Withdrawn):  # as far as the ledger reaches
         await runner.run()
-    return Derived(plan, chain, model)
+    return Derived(plan, chain, lost)
 
 
 def unchanged(plan: launch.Plan, links: Iterable[Link], target: int = 0) -> Iterator[Link]:
@@ -108,8 +115,7 @@ def unchanged(plan: launch.Plan, links: Iterable[Link], target: int = 0) -> Iter
         then = identity.read(folder)
         if then is None or not identity.is_intact(folder):
             raise DamagedRun(f"{folder}/stage.json: is not what was written; {verifying.WRITE_ANEW}")
-        both = (plan.opened.endpoint, plan.opened.rendering)
-        upstream = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, target)
+        upstream = identity.of_stage(link, plan.recipe, plan.seeds, plan.asked, upstream, target)
         upstream = upstream.of(then.refiltered) if then.refiltered else upstream
         identity.compare(folder, then, upstream)
         yield link

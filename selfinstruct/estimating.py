@@ -10,7 +10,7 @@ file of requests.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -18,19 +18,20 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from selfinstruct import batch_file, call_path, identity, wire
+from selfinstruct import batch_file, call_path, dialogue_forecast, identity, wire
 from selfinstruct.batch import STAGE, Batch, waiting
 from selfinstruct.config import Settings
 from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
-from selfinstruct.launch import Plan
+from selfinstruct.launch import Plan, has_no_more
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.methods import Link
+from selfinstruct.links import Link
 from selfinstruct.models import opening
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import Price
 from selfinstruct.protocols import Job
-from selfinstruct.recipe import ModelRecipe
-from selfinstruct.schema import Provenance, Record, Request, SeedTask
+from selfinstruct.recipe import ModelRecipe, Recipe
+from selfinstruct.schema import Endpoint, Provenance, Record, Request, SeedTask
+from selfinstruct.stages.dialogue import Dialogues
 from selfinstruct.store import Manifest, read_manifest
 
 _SAMPLE = 24  # seed tasks that stand for the instructions a later stage will be asked about
@@ -46,6 +47,23 @@ def unopened(recipe: ModelRecipe, settings: Settings) -> Opened:
     script = opening.open_model(recipe.model_copy(update={"api": "fake"}), settings)
     endpoint = script.endpoint.model_copy(update={"identity": recipe.base_url or recipe.api})
     return script._replace(endpoint=endpoint, rendering=opening.rendering_of(recipe))
+
+
+def unopened_roles(recipe: Recipe, settings: Settings, roles: Collection[str]) -> dict[str, Opened]:
+    """The backends of a recipe with named roles, each as `unopened` gives it."""
+    if recipe.model.api == "replay":
+        return opening.open_models(recipe, settings, roles)
+    return {role: unopened(opening.recipe_of(recipe, role), settings) for role in roles}
+
+
+def first_request(plan: Plan) -> tuple[Endpoint, Request]:
+    """The first call that a run would make, and who would get it. Openers that are given need none."""
+    link = next(link for link in plan.links if link.stage.roles)
+    if isinstance(link.stage, Dialogues):
+        job = dialogue_forecast.first_job(plan)
+        return plan.answering["assistant"].endpoint, link.stage.prompt(job)
+    job = link.stage.plan(0, _inputs(plan, link), ())[0]
+    return plan.opened.endpoint, link.stage.prompt(job)  # type: ignore[attr-defined]
 
 
 # --- complete -------------------------------------------------------------------------------------------------------
@@ -129,37 +147,66 @@ _GUESSED = (
 
 
 def of_run(plan: Plan, target: int) -> Forecast:
-    """What `launch.run` would still have to do to bring the accepted instructions to ``target``.
+    """What `launch.run` would still have to do to bring the counted records to ``target``.
 
     ``plan.opened`` may be `unopened`. Raises `ConfigProblem` where ``--max-cost`` is set and the price is not known.
     """
-    settings, endpoint = plan.settings, plan.opened.endpoint
+    settings = plan.settings
     caps = call_path.caps_of(settings)
-    price = call_path.price_finder(endpoint.identity, settings)(endpoint.model)
+    prices = _prices(plan)
     manifests = [read_manifest(plan.path / link.stage.name) for link in plan.links]
-    accepted = manifests[0].accepted if manifests[0] else 0
-    forecast = Forecast("instructions", max(0, target - accepted), {}, {endpoint.model: price}, caps, settings)
+    counted = manifests[plan.counted]
+    forecast = Forecast(
+        "openers" if plan.recipe.method == "ultrachat" else "instructions",
+        max(0, target - (counted.accepted if counted else 0)),
+        {},
+        {plan.answering[role].endpoint.model: price for role, price in prices.items()},
+        caps,
+        settings,
+    )
     rows = _ledger(plan.path)
+    so_far = dialogue_forecast.NOTHING
     if rows is not None:
         forecast.count_recorded(rows.spending())
+        so_far = dialogue_forecast.so_far(rows, manifests[-1])
         rows.close()
-    finished = _finished(manifests, target)
+    finished = _finished(plan, manifests, target)
     if finished:
         forecast.wanted = 0
         forecast.notes.append("this run is done: nothing would be sent")
     measure = Measure(capped=caps.rest_on_bounds)
-    calls = {} if finished else _calls(plan, manifests[0], forecast)
+    calls = {} if finished else _calls(plan, manifests, forecast)
     for link in plan.links:
-        sample = [_call(plan, link, job, measure, price) for job in _jobs(plan, link)]
-        summed = Estimate()
-        for estimate in sample:
-            summed = summed.plus(estimate)
         wanted = calls.get(link.stage.name, (0, 0, 0))
+        if isinstance(link.stage, Dialogues):
+            sides = dialogue_forecast.Sides(prices["assistant"], prices["user"])
+            thousand, lengths = dialogue_forecast.of_dialogues(plan, so_far, sides)
+            forecast.stages[link.stage.name] = dialogue_forecast.still(thousand, wanted, so_far)
+            forecast.assumptions += [*dialogue_forecast.ASSUMPTIONS, lengths]
+            continue
+        summed = Estimate()
+        for job in _jobs(plan, link):
+            summed = summed.plus(_call(plan, link, job, measure, prices["teacher"]))
         forecast.stages[link.stage.name] = Estimate(*(u.scaled(n) for u, n in zip(summed, wanted, strict=True)))
-    forecast.unpriced = 0 if price else forecast.total.likely.calls
+    forecast.unpriced = 0 if all(prices.values()) else forecast.total.likely.calls
     forecast.reach = _share(forecast) if caps.any else None
-    forecast.assumptions += [_GUESSED, *measure.assumptions(), *common_assumptions(settings)]
+    forecast.assumptions += [
+        *([_GUESSED] if plan.links[plan.counted].stage.roles else []),
+        *measure.assumptions(),
+        *common_assumptions(settings),
+    ]
     return forecast
+
+
+def _prices(plan: Plan) -> dict[str, Price | None]:
+    """The price of who answers in each role. A teacher that no stage asks needs none."""
+    asked = {role for link in plan.links for role in link.stage.roles}
+    found: dict[str, Price | None] = {}
+    for role, opened in plan.answering.items():
+        if role in asked:
+            price_of = call_path.price_finder(opened.endpoint.identity, plan.settings, role)
+            found[role] = price_of(opened.endpoint.model)
+    return found
 
 
 def of_refiltered(plan: Plan, waiting: Iterable[tuple[int, Record]]) -> Forecast:
@@ -198,17 +245,24 @@ def _as_read(link: Link, record: Record) -> Record:
     return link.stage.reads.model_validate({name: known[name] for name in link.stage.reads.model_fields})
 
 
-def _finished(manifests: Sequence[Manifest | None], target: int) -> bool:
+def _finished(plan: Plan, manifests: Sequence[Manifest | None], target: int) -> bool:
     """Is everything on disk that was asked for, or nothing more to be had? Then the next start sends nothing."""
     there = [manifest for manifest in manifests if manifest is not None and manifest.state != "running"]
-    whole = len(there) == len(manifests) and len({manifest.rounds for manifest in there}) == 1
-    return whole and (there[0].accepted >= target or there[0].state == "exhausted")
+    if len(there) < len(manifests) or len({manifest.rounds for manifest in there[plan.counted :]}) > 1:
+        return False
+    counted = there[plan.counted]
+    return counted.accepted >= target or counted.state == "exhausted" or has_no_more(plan.links[plan.counted], counted)
 
 
-def _calls(plan: Plan, first: Manifest | None, forecast: Forecast) -> dict[str, tuple[int, ...]]:
-    """Calls still to make, by stage, at each of the guesses: those of the whole run, less those recorded."""
-    recipe = plan.recipe
-    whole_round = recipe.round_size * plan.links[0].asks_for
+def _calls(plan: Plan, manifests: Sequence[Manifest | None], forecast: Forecast) -> dict[str, tuple[int, ...]]:
+    """Calls still to make, by stage, at each of the guesses: those of the whole run, less those recorded.
+
+    Of the stage `dialogue`, where one job is many calls, it is the number of dialogues of the whole run.
+    """
+    recipe, head = plan.recipe, plan.links[plan.counted]
+    first = manifests[plan.counted]
+    given = not head.stage.roles
+    whole_round = recipe.round_size * head.asks_for
     asked = sum(shard.jobs for shard in first.shards) if first else 0
     accepted = first.accepted if first else 0
     under_way = forecast.wanted > 0  # else only later stages have something left to do
@@ -216,22 +270,42 @@ def _calls(plan: Plan, first: Manifest | None, forecast: Forecast) -> dict[str, 
     for position, link in enumerate(plan.links):
         name, each = link.stage.name, []
         for guess in _GUESSES:
-            rounds = ceil(forecast.wanted / (whole_round * guess.kept)) + under_way * guess.ahead * recipe.lag
-            final = accepted + forecast.wanted + under_way * ceil(whole_round * guess.surplus)
+            kept, surplus = (Fraction(1), Fraction(0)) if given else (guess.kept, guess.surplus)
+            rounds = ceil(forecast.wanted / (whole_round * kept)) + under_way * guess.ahead * recipe.lag
+            final = accepted + forecast.wanted + under_way * ceil(whole_round * surplus)
             again = recipe.classify.resamples * guess.again if name == "classify" else 0
-            whole = asked + rounds * recipe.round_size if position == 0 else ceil(final * (1 + again))
-            each.append(max(0, whole - forecast.recorded.get(name, 0)))
+            if position < plan.counted:
+                whole = _jobs_of_all(link)
+            elif position == plan.counted:
+                whole = 0 if given else asked + rounds * recipe.round_size
+            else:
+                whole = ceil(final * (recipe.expand.share if name == "expand" else 1 + again))
+            each.append(whole if name == "dialogue" else max(0, whole - forecast.recorded.get(name, 0)))
         calls[name] = tuple(each)
     return calls
 
 
+def _jobs_of_all(link: Link) -> int:
+    """How many jobs a stage has that ends by itself."""
+    jobs = count = 0
+    while found := len(link.stage.plan(count, (), ())):
+        jobs, count = jobs + found, count + 1
+    return jobs
+
+
 def _jobs(plan: Plan, link: Link) -> list[Job]:
     """Jobs that stand for all of a stage: its first round, fed with seed tasks where it is fed with records."""
+    return link.stage.plan(0, _inputs(plan, link), ()) if link.stage.roles else []
+
+
+def _inputs(plan: Plan, link: Link) -> list[Record]:
     reads = link.stage.reads
     if reads is None:
-        return link.stage.plan(0, (), ())
+        return []
+    if not plan.seeds:
+        return dialogue_forecast.like(reads, plan)
     step = max(1, len(plan.seeds) // _SAMPLE)
-    return link.stage.plan(0, [_as_record(reads, seed, plan.recipe.lang) for seed in plan.seeds[::step]], ())
+    return [_as_record(reads, seed, plan.recipe.lang) for seed in plan.seeds[::step]]
 
 
 def _as_record(kind: type[Record], seed: SeedTask, lang: str) -> Record:

@@ -18,7 +18,7 @@ SECONDS_TO_BEGIN, TOKENS_A_SECOND = 0.5, 50
 """How fast a model answers where only the concurrency is told: rules of thumb for hosted chat models."""
 
 _ROW_BYTES = 450  # of an answered call in the ledger beside body and text: key, digest, indexes, JSON around it
-_BYTES_A_TOKEN = 4
+BYTES_A_TOKEN = 4
 _COPIES = 2  # an answer stands in the ledger, and once more in the results
 
 
@@ -133,7 +133,7 @@ class Measure:
             if self._capped:
                 raise BadData(f"{where}: {problem}") from problem
             tokens = self._without_bound(body, answer)
-        return Estimate(*(_use(each, price, size) for each in tokens))
+        return Estimate(*(use_of(each, price, size) for each in tokens))
 
     def assumptions(self) -> list[str]:
         """What the estimate rests on, for people."""
@@ -161,8 +161,9 @@ def _tokens(body: Mapping[str, Any], answer: int) -> tuple[TokenBound, ...]:
     return TokenBound(likely.prompt * 3 // 4, likely.completion // 8), likely, money.bound_of(body)
 
 
-def _use(tokens: TokenBound, price: Price | None, size: int) -> Use:
-    disk = size + _ROW_BYTES + _COPIES * _BYTES_A_TOKEN * tokens.completion
+def use_of(tokens: TokenBound, price: Price | None, size: int) -> Use:
+    """A call of so many tokens, whose body has ``size`` bytes."""
+    disk = size + _ROW_BYTES + _COPIES * BYTES_A_TOKEN * tokens.completion
     return Use(1, tokens.prompt, tokens.completion, price.cost(*tokens) if price else 0, disk)
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import orjson
 from pydantic import ValidationError
 
 from selfinstruct import __version__, rules
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged
-from selfinstruct.methods import Link
+from selfinstruct.links import Link
 from selfinstruct.recipe import ModelRecipe, Recipe
 from selfinstruct.schema import Endpoint, Noun, Rendering, SeedTask
 from selfinstruct.store_files import pretty, write_whole
@@ -23,7 +23,7 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
     # A change may change a byte of a shard: another run. Fields of the recipe, a stage's with its table before them;
     # ``model`` counts by the endpoint it becomes, ``seed_tasks`` by what is in the file, ``rules`` as a whole.
     "identity": frozenset(
-        """method lang seed seed_tasks round_size rounds_per_shard lag in_step
+        """method lang seed seed_tasks round_size rounds_per_shard lag in_step user assistant
         model.api model.endpoint model.name model.base_url model.token_field model.omit model.extra_body model.limits
         model.json_mode model.send_seed model.reproducible model.context
         bootstrap.temperature bootstrap.top_p bootstrap.presence_penalty bootstrap.frequency_penalty
@@ -40,17 +40,40 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
         alpaca.min_output_words alpaca.max_ngram_repeats alpaca.use
         belle.temperature belle.top_p belle.presence_penalty belle.frequency_penalty belle.max_tokens
         belle.format belle.num_demos belle.machine_demos belle.tasks belle.threshold belle.similar belle.rules
-        belle.min_output_words belle.max_ngram_repeats belle.use""".split()
+        belle.min_output_words belle.max_ngram_repeats belle.use
+        topics.temperature topics.top_p topics.presence_penalty topics.frequency_penalty topics.max_tokens
+        topics.file topics.subtopics topics.threshold topics.similar
+        openers.temperature openers.top_p openers.presence_penalty openers.frequency_penalty openers.max_tokens
+        openers.entry openers.source openers.questions openers.related openers.related_share openers.types
+        openers.instructions openers.requests openers.passage_tokens openers.too_long openers.threshold
+        openers.similar openers.use
+        expand.temperature expand.top_p expand.presence_penalty expand.frequency_penalty expand.max_tokens
+        expand.share
+        dialogue.temperature dialogue.top_p dialogue.presence_penalty dialogue.frequency_penalty dialogue.max_tokens
+        dialogue.sector dialogue.rounds dialogue.user_temperature dialogue.user_top_p dialogue.user_max_tokens
+        dialogue.assistant_context dialogue.user_context dialogue.resamples dialogue.personas""".split()
     ),
     # How, how fast and for how much: may differ at every start. Fields of the settings.
     "operational": frozenset(
-        """output_dir concurrency rpm tpm timeout give_up_after deadline max_cost max_calls max_tokens_total price sync
-        max_unusable threads gguf replay_from allow_network_fs openai_api_key openai_base_url""".split()
+        """output_dir concurrency rpm tpm timeout give_up_after deadline max_cost max_calls max_tokens_total price
+        user_price assistant_price answer_tokens turn_tokens sync max_unusable threads gguf replay_from
+        allow_network_fs openai_api_key
+        user_api_key assistant_api_key openai_base_url""".split()
     ),
     # A larger one goes on where the smaller one ended.
     "extending": frozenset({"target"}),
 }
 """What a change between two starts of a run means. A new field has to be listed: a test fails for one that is not."""
+
+
+PATHS: Final = frozenset({"topics.file", "openers.source", "openers.types", "dialogue.personas"})
+"""Fields of a recipe that name files or runs of the user's: what is in those counts, by the digests of a `Link`."""
+
+AS_CONTENT: Final = PATHS | {"seed_tasks", "user", "assistant"}
+"""Fields of a recipe that count by what they stand for: files, and who is asked in a role."""
+
+Asked = Mapping[str, tuple[Endpoint, Rendering]]
+"""Who answers in each role, and how it is asked."""
 
 
 class Refiltered(Noun):
@@ -96,7 +119,8 @@ class StageIdentity(Noun):
 
     ``target`` is how many accepted records the first stage was last asked for, ``seed_tasks`` the path its seeds came
     from (empty: the shipped ones). ``prompts`` are the full texts, so that a changed prompt can be shown as a
-    difference and a record's prompt can be read years later.
+    difference and a record's prompt can be read years later. ``paths`` are the recipe's `PATHS` as they were given
+    last.
     """
 
     stage: str
@@ -105,6 +129,7 @@ class StageIdentity(Noun):
     seed_tasks: str
     identity: dict[str, Any]
     prompts: dict[str, str]
+    paths: dict[str, Any] = {}
 
     @property
     def digest(self) -> str:
@@ -127,42 +152,53 @@ class StageIdentity(Noun):
     @property
     def endpoint(self) -> tuple[Endpoint, Rendering]:
         """Who answers, and how it is asked. Raises `DamagedRun` when that is not there."""
-        model = self.identity.get("model")
+        return self.asked["teacher"]
+
+    @property
+    def asked(self) -> dict[str, tuple[Endpoint, Rendering]]:
+        """Who answers in each role, and how it is asked. Raises `DamagedRun` when that is not there."""
         try:
-            return Endpoint(**{name: model[name] for name in Endpoint.model_fields}), model["rendering"]  # type: ignore[index]
+            return {
+                role: (Endpoint(**{name: model[name] for name in Endpoint.model_fields}), model["rendering"])
+                for role, model in self._models().items()
+            }
         except (TypeError, KeyError, ValidationError) as error:
             raise DamagedRun(f"{self.stage}/stage.json: does not say which model answers") from error
+
+    def _models(self) -> dict[str, Any]:
+        return {"teacher": self.identity.get("model"), **self.identity.get("roles", {})}
 
 
 def of_stage(
     link: Link,
     recipe: Recipe,
     seeds: list[SeedTask],
-    endpoint: tuple[Endpoint, Rendering],
+    asked: Asked,
     upstream: StageIdentity | None,
     target: int,
 ) -> StageIdentity:
     """The identity of one stage of a chain. Seeds count by content, not by path."""
     values = recipe.model_dump(mode="json")
-    shared = {name: value for name, value in values.items() if name in CLASSES["identity"] - {"seed_tasks"}}
-    own = {name: value for name, value in values[link.table].items() if f"{link.table}.{name}" in CLASSES["identity"]}
+    shared = {name: value for name, value in values.items() if name in CLASSES["identity"] - AS_CONTENT}
+    table = {f"{link.table}.{name}": value for name, value in values[link.table].items()}
+    own = {key.partition(".")[2]: table[key] for key in table if key in CLASSES["identity"] - AS_CONTENT}
     if not own.get("use"):
         own.pop("use", None)  # as before there was such a key: an older run goes on
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
+    models = {"user": recipe.user or recipe.model, "assistant": recipe.assistant or recipe.model}
+    roles = {role: _who(models[role], asked[role]) for role in link.stage.roles if role != "teacher"}
     identity = {
         **shared,
         link.table: own,
-        "model": {
-            **recipe.model.model_dump(include={"api", "context", "endpoint", "reproducible"}),
-            **endpoint[0].model_dump(mode="json"),
-            "rendering": endpoint[1],
-        },
+        "model": _who(recipe.model, asked["teacher"]),
+        **({"roles": roles} if roles else {}),
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "filters": [type(item).__name__ for item in link.filters],
         "languages": f"sha256 {rules.digest('languages')}",  # the words `LanguageMatch` goes by
-        **({"used": dict(link.data)} if link.data else {}),  # what the filters of `use` go by
+        **({"used": dict(link.data)} if link.data else {}),  # what the filters of `use` go by, and files of the user's
         "seeds": f"{len(seeds)} tasks, sha256 {hashlib.sha256(seed_bytes).hexdigest()}",
         "upstream": upstream.digest if upstream else None,
+        **({"waits": True} if link.waits else {}),  # for the whole of the stage before
     }
     return StageIdentity(
         stage=link.stage.name,
@@ -171,7 +207,23 @@ def of_stage(
         seed_tasks=recipe.seed_tasks,
         identity=identity,
         prompts={prompt.name: prompt.text for prompt in link.prompts},
+        paths=_paths(values) if recipe.method == "ultrachat" else {},
     )
+
+
+def _paths(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's `PATHS` that say something."""
+    given = {key: values[key.partition(".")[0]][key.partition(".")[2]] for key in sorted(PATHS)}
+    return {key: value for key, value in given.items() if value}
+
+
+def _who(recipe: ModelRecipe, asked: tuple[Endpoint, Rendering]) -> dict[str, Any]:
+    """Who is asked, and how: the block of ``stage.json`` from which `model_recipe_of` makes the recipe again."""
+    return {
+        **recipe.model_dump(include={"api", "context", "endpoint", "reproducible"}),
+        **asked[0].model_dump(mode="json"),
+        "rendering": asked[1],
+    }
 
 
 def read(folder: Path) -> StageIdentity | None:
@@ -197,6 +249,11 @@ def of_run(path: Path) -> list[StageIdentity]:
     return chain
 
 
+def counted(chain: Sequence[StageIdentity]) -> int:
+    """The place in a chain of the stage whose records its target counts: the last that waits, else the first."""
+    return max((place for place, started in enumerate(chain) if started.identity.get("waits")), default=0)
+
+
 def write(folder: Path, identity: StageIdentity) -> None:
     """Write ``stage.json``, by one rename; its last line is the sha256 of what stands before it."""
     write_whole(folder / "stage.json", _sealed(identity))
@@ -207,15 +264,15 @@ def is_intact(folder: Path) -> bool:
     try:
         data = (folder / "stage.json").read_bytes()
         started = StageIdentity.model_validate(_unsealed(data))
-        return data in (_sealed(started), pretty(started.model_dump()))
+        return data in (_sealed(started), pretty(started.model_dump(exclude={"paths"})))
     except (OSError, ValueError):
         return False
 
 
-def model_recipe_of(started: StageIdentity) -> ModelRecipe:
-    """The recipe's ``[model]`` that a stage was started with, named. Raises `DamagedRun`."""
-    endpoint, _ = started.endpoint
-    model = started.identity["model"]
+def model_recipe_of(started: StageIdentity, role: str = "teacher") -> ModelRecipe:
+    """The recipe of the model that a stage was started with, named. Raises `DamagedRun`."""
+    endpoint, _ = started.asked[role]
+    model = started._models()[role]
     own = {name: value for name, value in model.items() if name in ModelRecipe.model_fields}
     own["name"] = "" if model["api"] == "replay" else endpoint.model
     own["base_url"] = endpoint.identity if model["api"] in ("chat", "completion") else ""
@@ -233,6 +290,10 @@ def recipe_of(path: Path) -> tuple[Recipe, int]:
     every = {name: value for started in chain for name, value in started.identity.items()}
     fields = {name: value for name, value in every.items() if name in Recipe.model_fields}
     fields |= {"model": model_recipe_of(chain[0]), "seed_tasks": chain[0].seed_tasks}
+    for key, value in (item for started in chain for item in started.paths.items()):
+        table, _, name = key.partition(".")
+        fields[table] = {**fields.get(table, {}), name: value}
+    fields |= {role: model_recipe_of(chain[-1], role) for role in chain[-1].asked.keys() - {"teacher"}}
     try:
         return Recipe.model_validate(fields), chain[0].target
     except ValidationError as error:
@@ -240,7 +301,7 @@ def recipe_of(path: Path) -> tuple[Recipe, int]:
 
 
 def _sealed(identity: StageIdentity) -> bytes:
-    fields = identity.model_dump()
+    fields = identity.model_dump(exclude=set() if identity.paths else {"paths"})
     return pretty({**fields, "sha256": hashlib.sha256(orjson.dumps(fields)).hexdigest()})
 
 

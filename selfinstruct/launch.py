@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -16,21 +16,23 @@ from selfinstruct.errors import BadData, LimitReached, UnusableAnswers
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import Spending
-from selfinstruct.methods import METHODS, Link, Parts
+from selfinstruct.links import Link, Parts
+from selfinstruct.methods import METHODS
 from selfinstruct.models.opening import Opened
-from selfinstruct.models.recorded import Recorded
-from selfinstruct.protocols import Straining
+from selfinstruct.protocols import Model, Straining
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
-from selfinstruct.schema import Completion, Instruction, Lang, Provenance, SeedTask
-from selfinstruct.store import StageStore, Tally, read_manifest
+from selfinstruct.schema import Completion, Endpoint, Instruction, Lang, Provenance, Rendering, SeedTask
+from selfinstruct.stages.given import Given
+from selfinstruct.store import Manifest, StageStore, Tally, read_manifest
 
 
 @dataclass(frozen=True)
 class Plan:
     """Everything a run needs, checked, before anything is written or sent.
 
-    ``refiltered`` says whose candidates a refiltered run judges anew, stage by stage.
+    ``opened`` is who answers, ``roles`` who answers in a role of a dialogue. ``refiltered`` says whose candidates a
+    refiltered run judges anew, stage by stage.
     """
 
     path: Path
@@ -40,14 +42,46 @@ class Plan:
     opened: Opened
     links: list[Link]
     refiltered: Sequence[identity.Refiltered] = ()
+    roles: Mapping[str, Opened] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> dict[str, Opened]:
+        """Who answers, by role."""
+        return {"teacher": self.opened, **self.roles}
+
+    @property
+    def asked(self) -> dict[str, tuple[Endpoint, Rendering]]:
+        """Who answers, by role, as far as it decides bytes."""
+        return {role: (opened.endpoint, opened.rendering) for role, opened in self.answering.items()}
+
+    @property
+    def all_there_is(self) -> int:
+        """How many openers a file or run holds; 100, as for other runs, where a model makes them."""
+        stage = self.links[self.counted].stage
+        return len(stage.texts) if isinstance(stage, Given) else 100
+
+    @property
+    def notes(self) -> list[str]:
+        """What its stages have to say of the files they were made of."""
+        return [note for link in self.links for note in link.notes]
+
+    @property
+    def counted(self) -> int:
+        """The place of the stage whose records are counted: the first, or the last that waits for all before it."""
+        return max((place for place, link in enumerate(self.links) if link.waits), default=0)
 
 
 @dataclass
 class Account:
-    """What a run has done so far: counts a stage, calls and tokens of the whole run, and what this start added."""
+    """What a run has done so far: counts a stage, calls and tokens of the whole run, and what this start added.
+
+    ``counted`` is the stage whose records the target counts, by default the first; ``through`` says that this stage had
+    nothing more to ask.
+    """
 
     run: str
     target: int
+    counted: str = ""
     tallies: dict[str, Tally] = field(default_factory=dict)
     spending: list[Spending] = field(default_factory=list)
     budget: Budget | None = None
@@ -56,6 +90,7 @@ class Account:
     new_tokens: int = 0
     seconds: float = 0.0
     exhausted: bool = False
+    through: bool = False
     stopping: bool = False
     notes: list[str] = field(default_factory=list)
 
@@ -66,11 +101,19 @@ class Account:
         return calls, sum(row.prompt_tokens for row in rows), sum(row.completion_tokens for row in rows)
 
     @property
+    def main(self) -> Tally:
+        """The stage whose records the target counts."""
+        return self.tallies[self.counted] if self.counted else next(iter(self.tallies.values()))
+
+    @property
     def unusable_share(self) -> float:
         """Answers of which nothing could be used, as a share of all, 0 to 1."""
         jobs = sum(tally.jobs for tally in self.tallies.values())
         return sum(tally.unusable for tally in self.tallies.values()) / jobs if jobs else 0.0
 
+
+_ROOM = 8
+"""Jobs of a stage that are under way for each call that may be in flight: some of them wait for slower ones."""
 
 Watch = Callable[[Sequence[StageRun]], None]
 """Called when the chain is ready, after each new answer and after each screened round."""
@@ -99,11 +142,14 @@ def _as_instruction(seed: SeedTask, lang: Lang) -> Instruction:
     return Instruction(id=seed.id, instruction=seed.instruction, lang=lang, provenance=Provenance())
 
 
-def plan(recipe: Recipe, settings: Settings, opened: Opened, path: Path) -> Plan:
+def plan(
+    recipe: Recipe, settings: Settings, opened: Opened, path: Path, roles: Mapping[str, Opened] | None = None
+) -> Plan:
     """Read seeds and prompts and build the chain. Raises `BadData` or `ConfigProblem`; touches nothing."""
-    seeds = load_seeds(recipe)
-    links = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir()))
-    return Plan(path, recipe, settings, seeds, opened, links)
+    seeds = load_seeds(recipe) if recipe.method != "ultrachat" else []  # which has its own, by stage
+    asked = {role: one.rendering for role, one in (roles or {}).items()}
+    links = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir(), asked))
+    return Plan(path, recipe, settings, seeds, opened, links, roles=roles or {})
 
 
 def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
@@ -111,7 +157,7 @@ def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
 
     A nightly ``+1000`` that was cut short one night so goes on to the same number the next night, and does not pile up.
     """
-    folders = [plan.path / link.stage.name for link in plan.links]
+    folders = [plan.path / link.stage.name for link in plan.links[plan.counted :]]
     started = identity.read(folders[0]) if more else None
     if started is None:
         return wanted
@@ -160,9 +206,11 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         account.new_tokens += completion.prompt_tokens + completion.completion_tokens
         watch(chain)
 
-    path = call_path.build(plan.opened, ledger, plan.settings, answered)
+    asked = {role for link in plan.links for role in link.stage.roles}
+    answering = {role: opened for role, opened in plan.answering.items() if role in asked}
+    path = call_path.build_roles(answering, ledger, plan.settings, answered)
     account.budget = path.budget
-    chain += _chain(plan, path.model, account)
+    chain += _chain(plan, path.models, account)
     runner = Runner(
         chain,
         path.gate,
@@ -181,16 +229,18 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         try:
             await runner.run()
         finally:
-            await path.model.aclose()
+            await path.aclose()
     account.notes += [
         line for run in chain for item in run.filters if isinstance(item, Straining) and (line := item.strain())
     ]
     account.exhausted = runner.exhausted
+    account.through = runner.through
     if runner.exhausted:
-        accepted = chain[0].store.accepted
+        accepted = chain[plan.counted].store.accepted
+        other = "topics" if plan.recipe.method == "ultrachat" else "seed tasks"
         raise LimitReached(
             f"exhausted at {accepted} of {account.target}: fewer than 1 % of the last 500 candidates were new;"
-            " a stronger model, other seed tasks or a warmer recipe (a run of its own: --run) bring more"
+            f" a stronger model, other {other} or a warmer recipe (a run of its own: --run) bring more"
         )
 
 
@@ -203,11 +253,10 @@ def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> No
     A run without a single recorded answer has no bytes to protect: a mistaken address or parameter can be mended.
     """
     upstream: identity.StageIdentity | None = None
-    both = (plan.opened.endpoint, plan.opened.rendering)
     pending = []
     for link, refiltered in zip_longest(plan.links, plan.refiltered):
         folder = plan.path / link.stage.name
-        now = identity.of_stage(link, plan.recipe, plan.seeds, both, upstream, account.target)
+        now = identity.of_stage(link, plan.recipe, plan.seeds, plan.asked, upstream, account.target)
         now = now.of(refiltered) if refiltered else now
         before = identity.read(folder) if started_before else None
         if before is not None:
@@ -221,29 +270,37 @@ def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> No
         identity.write(folder, now)
 
 
-def _chain(plan: Plan, model: Recorded, account: Account) -> list[StageRun]:
+def _chain(plan: Plan, models: Mapping[str, Model], account: Account) -> list[StageRun]:
     chain: list[StageRun] = []
-    for link in plan.links:
+    limit = max(opened.concurrency for opened in plan.answering.values())
+    room = _ROOM * limit if limit > 1 else 1  # one call after the other: one job after the other, by the prompt cache
+    for place, link in enumerate(plan.links):
         folder = plan.path / link.stage.name
         store = StageStore(folder, link.stage.writes, plan.recipe.rounds_per_shard)
-        first_rounds = chain[0].store.rounds if chain else None
-        account.notes += store.load(whole_shards_only=not _finished(folder, account, first_rounds))
+        account.notes += store.load(whole_shards_only=not _finished(plan, place, chain, account.target))
         account.tallies[link.stage.name] = store.tally
-        chain.append(StageRun(link.stage, link.filters, store, {"teacher": model}))
+        chain.append(StageRun(link.stage, link.filters, store, models, waits=link.waits, room=room))
     if not all(run.store.manifest.state == "complete" for run in chain):
         for run in chain:
             _recall(run)
     return chain
 
 
-def _finished(folder: Path, account: Account, first_rounds: int | None) -> bool:
+def _finished(plan: Plan, place: int, before: Sequence[StageRun], target: int) -> bool:
     """Is what is on disk all that is asked for? Then a last, shorter shard stays; else its rounds are derived again."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(plan.path / plan.links[place].stage.name)
     if manifest is None or manifest.state == "running":
         return False
-    if first_rounds is not None:
-        return manifest.rounds == first_rounds
-    return manifest.accepted >= account.target or manifest.state == "exhausted"
+    if place < plan.counted:
+        return True
+    if place > plan.counted:
+        return manifest.rounds == before[plan.counted].store.rounds
+    return manifest.accepted >= target or manifest.state == "exhausted" or has_no_more(plan.links[place], manifest)
+
+
+def has_no_more(link: Link, manifest: Manifest) -> bool:
+    """True where a stage that starts from files has asked about all that is in them."""
+    return link.stage.reads is None and not link.stage.plan(manifest.rounds, (), ())
 
 
 def _recall(run: StageRun) -> None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from selfinstruct import prompts, suite
+from selfinstruct import suite, ultrachat
 from selfinstruct.errors import BadData, ConfigProblem, UsageProblem
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.filters.rouge_l import RougeLNovelty
-from selfinstruct.money import LIKELY_ANSWER
-from selfinstruct.prompts import Prompt
-from selfinstruct.protocols import Filter, Stage
-from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe, Recipe
-from selfinstruct.schema import Instruction, Lang, Novelty, Provenance, Rendering, Sampling, SeedTask
+from selfinstruct.links import Link, Parts, sampling_of
+from selfinstruct.protocols import Filter
+from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe
+from selfinstruct.schema import Instruction, Lang, Novelty, Provenance, SeedTask
 from selfinstruct.stages.alpaca import Alpaca
 from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify
@@ -25,41 +22,6 @@ from selfinstruct.stages.instances import Instances, Order
 
 _TOKENS_A_TASK = 150
 """Of a whole task: at most 100 words of output are asked for, and half of the tasks have an input."""
-
-
-@dataclass(frozen=True)
-class Link:
-    """One stage of a chain, the prompts it sends and the filters its records pass, in order.
-
-    ``asks_for`` is how many records one answer is asked to hold, ``answer`` about how many tokens it then has.
-    ``data`` is what the recipe's ``use`` filters go by: digests of their rules and files.
-    """
-
-    stage: Stage
-    prompts: tuple[Prompt, ...]
-    filters: Sequence[Filter[Any]]
-    asks_for: int = 1
-    answer: int = LIKELY_ANSWER
-    data: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def table(self) -> str:
-        """The recipe table of this stage: its name."""
-        return self.stage.name
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What every method is built from."""
-
-    recipe: Recipe
-    seeds: Sequence[SeedTask]
-    rendering: Rendering
-    prompts_dir: Path
-
-    def prompt(self, stage: str, name: str) -> Prompt:
-        """The prompt file of a stage in the recipe's language."""
-        return prompts.load(self.prompts_dir, f"{stage}/{self.recipe.lang}/{name}")
 
 
 def self_instruct(parts: Parts) -> list[Link]:
@@ -77,7 +39,12 @@ def belle(parts: Parts) -> list[Link]:
     return [_whole_tasks(parts, "belle", parts.recipe.belle)]
 
 
-METHODS: dict[str, Callable[[Parts], list[Link]]] = {"self-instruct": self_instruct, "alpaca": alpaca, "belle": belle}
+METHODS: dict[str, Callable[[Parts], list[Link]]] = {
+    "self-instruct": self_instruct,
+    "alpaca": alpaca,
+    "belle": belle,
+    "ultrachat": ultrachat.chain,
+}
 
 
 def _whole_tasks(parts: Parts, name: str, recipe: AlpacaRecipe) -> Link:
@@ -89,7 +56,7 @@ def _whole_tasks(parts: Parts, name: str, recipe: AlpacaRecipe) -> Link:
         prompt_file=prompt,
         rendering=parts.rendering,
         form=recipe.format,
-        sampling=_sampling(recipe),
+        sampling=sampling_of(recipe),
         lang=parts.recipe.lang,
         seed=parts.recipe.seed,
         round_size=parts.recipe.round_size,
@@ -114,7 +81,7 @@ def _bootstrap(parts: Parts) -> Link:
         seeds=parts.seeds,
         prompt_file=prompt,
         rendering=parts.rendering,
-        sampling=_sampling(recipe),
+        sampling=sampling_of(recipe),
         lang=parts.recipe.lang,
         seed=parts.recipe.seed,
         round_size=parts.recipe.round_size,
@@ -176,7 +143,7 @@ def _classify(parts: Parts) -> Link:
     stage = Classify(
         prompt_file=prompt,
         rendering=parts.rendering,
-        sampling=_sampling(recipe),
+        sampling=sampling_of(recipe),
         demos=recipe.demos,
         resamples=recipe.resamples,
         resample_temperature=recipe.resample_temperature,
@@ -187,7 +154,7 @@ def _classify(parts: Parts) -> Link:
 def _instances(parts: Parts) -> Link:
     recipe = parts.recipe.instances
     output_first, input_first = (parts.prompt("instances", name) for name in ("output_first", "input_first"))
-    sampling = _sampling(recipe)
+    sampling = sampling_of(recipe)
     for_labels = sampling.model_copy(update={"max_tokens": recipe.max_tokens_classification})
     stage = Instances(
         output_first=Order(output_first, recipe.demos_output_first, for_labels),
@@ -205,8 +172,3 @@ def _instances(parts: Parts) -> Link:
     )
     more, data = _used(parts, "instances", recipe.use)
     return Link(stage, (output_first, input_first), [LanguageMatch(parts.recipe.lang), checks, *more], data=data)
-
-
-def _sampling(recipe: Sampling) -> Sampling:
-    """The sampling part of a stage's table."""
-    return Sampling(**{name: getattr(recipe, name) for name in Sampling.model_fields})

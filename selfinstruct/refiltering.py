@@ -31,7 +31,7 @@ from selfinstruct.identity import Refiltered, StageIdentity
 from selfinstruct.launch import Account, Plan, Watch
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.methods import Link
+from selfinstruct.links import Link
 from selfinstruct.models import opening
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model
@@ -105,6 +105,8 @@ def _started(parent: Path, path: Path) -> list[StageIdentity]:
     started = identity.of_run(parent)
     if not started or started[0].stage == COMPLETE:
         raise BadData(f"{parent}: holds no run of 'selfinstruct generate', so there are no candidates to filter")
+    if started[0].identity["method"] == "ultrachat":
+        raise BadData(f"{parent}: is a run of 'selfinstruct dialogue'; only instructions can be refiltered so far")
     if (above := started[0].refiltered) is not None:
         if not above.beside(parent).is_dir():
             raise BadData(f"{parent}: is '{above.run}' refiltered, which is not beside it: put both into one folder")
@@ -285,7 +287,7 @@ def _recorded(path: Path, place: Path, rows: LedgerReader, told: Refiltered) -> 
     found = asyncio.run(deriving.derive(path, place, rows, target, told.calls, rewire))
     stores = [run.store for run in found.chain]
     if stores[0].rounds < told.rounds:
-        call = min(found.model.lost, key=lambda draw: (draw.round, draw.slot), default="")
+        call = min(found.lost, key=lambda draw: (draw.round, draw.slot), default="")
         raise DamagedRun(
             f"{rows.path}: lacks the answer of call {call}, which was to be taken over from {path}, so round"
             f" {stores[0].rounds} cannot be filtered; mend that run if it is lost there, too ('selfinstruct verify"

@@ -69,7 +69,8 @@ def rebuild(path: Path) -> Rebuilt:
 def _derive(path: Path, place: Path, rows: LedgerReader) -> dict[str, Manifest]:
     """Derive the run's files below ``place``; returns what each stage has now."""
     _, target = identity.recipe_of(path)
-    first = identity.of_run(path)[0]
+    stages = identity.of_run(path)
+    first = stages[identity.counted(stages)]
     before = read_manifest(path / first.stage)
     if before is not None and before.state == "complete" and before.accepted < target:
         # A run that was being extended: its shards may still be those of the smaller target.
@@ -82,7 +83,7 @@ def _derive(path: Path, place: Path, rows: LedgerReader) -> dict[str, Manifest]:
     found = _manifests(derived)
     for stage, manifest in found.items():
         if manifest.state == "running" and _shards_at(path / stage) > len(manifest.shards):
-            call = min(derived.model.lost, key=lambda draw: (draw.round, draw.slot), default="")
+            call = min(derived.lost, key=lambda draw: (draw.round, draw.slot), default="")
             raise DamagedRun(
                 f"{path / LEDGER}: has lost the answer of call {call}, so {stage}/shard-{len(manifest.shards)}.jsonl"
                 " cannot be derived; nothing was changed; put the ledger back from a copy"

@@ -47,6 +47,12 @@ def find(output_dir: Path, run: str) -> Path:
     raise BadData(f"{(named or [Path(run)])[0]}: no such run; 'selfinstruct status' lists them")
 
 
+def runs_in(output_dir: Path) -> list[Path]:
+    """The folders of the runs there are, the latest last."""
+    ledgers = sorted(output_dir.glob("*/ledger.sqlite3"), key=lambda path: path.stat().st_mtime)
+    return [path.parent for path in ledgers]
+
+
 def in_use(path: Path) -> bool:
     """True when a process, be it this one, holds the run's lock. Writes nothing."""
     try:

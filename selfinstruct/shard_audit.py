@@ -35,6 +35,9 @@ TEMPORARY_FILE = re.compile(r"\..+\.tmp")
 _STATES = ("running", "complete", "exhausted")
 _ID = re.compile(r"([a-z_]+)-(\d+)-(\d+)(?:-(\d+))?")
 
+_PASSES_ON = frozenset({"expand"})
+"""Stages that let some records through as they are: then the last call is that of the stage before."""
+
 _MANY = 2**62
 
 Place = tuple[int, int, int]
@@ -133,8 +136,12 @@ class StageAudit:
         """How many jobs the rounds of a shard have; None where what they are planned from is damaged itself."""
         if self._started is None:
             return None
-        if self._started.identity.get("upstream") is None:
-            return int(self._started.identity["round_size"]) * shard.rounds
+        if self._started.identity.get("upstream") is None or self._started.identity.get("waits"):
+            whole = int(self._started.identity["round_size"]) * shard.rounds
+            ended = self._manifest is not None and self._manifest.state != "running"
+            last = ended and self._manifest is not None and shard.number == len(self._manifest.shards) - 1
+            # A stage that has asked for all there is ends with a smaller round.
+            return shard.jobs if last and 0 <= whole - shard.jobs < int(self._started.identity["round_size"]) else whole
         if upstream is None or not upstream.whole:
             return None
         end = len(self.ends)
@@ -248,7 +255,9 @@ class StageAudit:
             state = known.state if known else "missing"
             if state == "open" or (state != "settled" and not rejected) or known is None:
                 self._damaged(line.file, f"names call {key[:12]}, which is {state} in the ledger", line.number)
-        if known is not None and (known.stage, known.round, known.slot) != (self.name, *line.place[:2]):
+        if known is None or (self.name in _PASSES_ON and known.stage != self.name):
+            return
+        if (known.stage, known.round, known.slot) != (self.name, *line.place[:2]):
             self._damaged(line.file, f"names call {known.stage}/{known.round}/{known.slot} as its own", line.number)
 
     # --- what else lies there ----------------------------------------------------------------------------------------

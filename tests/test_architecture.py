@@ -15,7 +15,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from selfinstruct import recipe
+from selfinstruct import recipe, schema
 
 PACKAGE = Path(__file__).resolve().parents[1] / "selfinstruct"
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
@@ -25,6 +25,8 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 NOUNS_AND_VERBS = {"schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "checksums", "eval_items", "failpoints", "json_array", "lexicon", "money"),
+    *("dialogue_seeds", "jsonl_file", "languages", "materials", "opener_file", "passages", "self_reference"),
+    *("gated_pattern", "text_lines", "token_estimate", "turn_text"),
     *(
         "parsing",
         "prompts",
@@ -53,12 +55,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run_folder": {"errors", "run_lock"},
     "run_lock": set(),
     "similarity": set(),
-    "seed_tasks": {"errors", "resources", "schema"},
+    "seed_tasks": {"errors", "jsonl_file", "schema"},
+    "jsonl_file": {"errors", "schema"},
+    "text_lines": {"errors"},
+    "token_estimate": set(),
     "wire": {"errors", "schema", "wire_errors"},
     "wire_errors": {"errors"},
     "batch_file": {"errors", "wire", "wire_errors"},
     "failpoints": set(),
-    "money": {"errors", "schema"},
+    "money": {"errors", "schema", "token_estimate"},
     "pricing": {"errors", "money", "resources"},
     "rules": {"errors", "resources", "schema"},
     "endpoints": {"base_url", "errors", "resources", "schema"},
@@ -75,17 +80,35 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": NOUNS_AND_VERBS | LEAVES,
     "stages": NOUNS_AND_VERBS | LEAVES,
     "filters": NOUNS_AND_VERBS | LEAVES,
+    "guards": NOUNS_AND_VERBS | LEAVES,
     "formats": LEAVES | {"schema", "store", "store_files"},
     "training": LEAVES | {"schema", "store"},
     "evaluation": LEAVES | {"schema", "store"},
-    "methods": NOUNS_AND_VERBS
+    "links": NOUNS_AND_VERBS | LEAVES | {"recipe"},
+    "methods": NOUNS_AND_VERBS  # which stages and filters make a method
     | LEAVES
-    | {"config", "recipe", "filters", "stages", "suite"},  # which stages and filters make a method
-    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "recipe", "methods", "store", "store_files"},
+    | {"config", "recipe", "filters", "links", "stages", "suite", "ultrachat"},
+    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "recipe", "links", "store", "store_files"},
     "runner": NOUNS_AND_VERBS
     | LEAVES
     | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
 }
+# What dialogues are made of, and how they are handed on.
+MAY_IMPORT["dialogue_seeds"] = {"errors", "jsonl_file", "resources", "schema"}
+MAY_IMPORT["languages"] = {"rules"}
+MAY_IMPORT["turn_text"] = set()
+MAY_IMPORT["gated_pattern"] = {"turn_text"}
+MAY_IMPORT["self_reference"] = {"gated_pattern", "rules", "turn_text"}
+MAY_IMPORT["passages"] = {"text_lines", "token_estimate"}
+MAY_IMPORT["materials"] = {"errors", "passages", "text_lines"}
+MAY_IMPORT["opener_file"] = {"errors", "text_lines"}
+MAY_IMPORT["opener_run"] = {"errors", "identity", "opener_file", "schema", "store"}
+MAY_IMPORT["ultrachat"] = (
+    NOUNS_AND_VERBS | LEAVES | {"filters", "guards", "links", "opener_run", "recipe", "stages", "suite"}
+)
+MAY_IMPORT["dialogue_cuts"] = {"schema"}
+MAY_IMPORT["true_case"] = {"schema"}
+MAY_IMPORT["tokenizer_file"] = {"errors"}
 # Screening rows of anybody's data.
 MAY_IMPORT["suite"] = {
     "errors",
@@ -111,7 +134,10 @@ MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_fil
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
 MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}
-MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
+MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launch", "ledger_reader", "stages"}
+MAY_IMPORT["dialogue_forecast"] |= {"store"}
+MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast"}
+MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
@@ -139,8 +165,9 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
 SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "models": set(),
-    "stages": {"demos"},  # what a prompt shows
+    "stages": {"demos", "lists"},  # what a prompt shows, and how an answer that is a list is read
     "filters": set(),
+    "guards": set(),
     "formats": set(),
     "parsing": {  # what the readers stand on
         *("markup", "chatter", "markers", "outline", "item_text", "fields"),
@@ -151,6 +178,7 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
         "figures",
         "options",
         "report",
+        "running",
     },  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.
@@ -158,6 +186,7 @@ TABLES = {
     "models/opening.py",
     "stages/__init__.py",
     "filters/__init__.py",
+    "guards/__init__.py",
     "formats/__init__.py",
     "parsing/__init__.py",
     "cli/app.py",
@@ -474,10 +503,12 @@ def test_no_test_reaches_beyond_this_machine() -> None:
 
 def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     """Option values are spelled out in cli/ so that --help stays light; they may not drift from what is there."""
-    from selfinstruct.cli import export, generate, options
+    from selfinstruct.cli import dialogue, export, generate, options
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
     assert [api.value for api in options.Api] == list(get_args(recipe.Api)) == list(recipe.DEFAULT_MODELS)
-    assert [method.value for method in generate.Method] == list(get_args(recipe.Method)) == list(METHODS)
+    assert [method.value for method in generate.Method] == [name for name in METHODS if name != "ultrachat"]
+    assert list(get_args(recipe.Method)) == list(METHODS)
+    assert [sector.value for sector in dialogue.Sector] == list(get_args(schema.Sector)) == list(recipe.ENTRIES)
     assert [format.value for format in export.Format] == list(FORMATS)

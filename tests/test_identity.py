@@ -13,7 +13,7 @@ from selfinstruct import __version__, identity, prompts
 from selfinstruct.config import resolve
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged, OutputFailed
 from selfinstruct.identity import StageIdentity
-from selfinstruct.methods import Link
+from selfinstruct.links import Link
 from selfinstruct.protocols import Stage
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Instance, Rendering, SeedTask
@@ -44,9 +44,9 @@ class Run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.prompt, "utf-8")
         prompt = prompts.load(self.folder / "prompts", "bootstrap/en/list")
-        link = Link(cast(Stage, SimpleNamespace(name=stage)), (prompt,), ())
-        endpoint = (self.endpoint, self.rendering)
-        return identity.of_stage(link, resolve(None, self.sets, {}), self.seeds, endpoint, self.upstream, self.target)
+        link = Link(cast(Stage, SimpleNamespace(name=stage, roles=("teacher",))), (prompt,), ())
+        asked = {"teacher": (self.endpoint, self.rendering)}
+        return identity.of_stage(link, resolve(None, self.sets, {}), self.seeds, asked, self.upstream, self.target)
 
 
 @pytest.fixture
@@ -227,8 +227,9 @@ def test_where_the_seeds_lie_and_what_other_stages_do_goes_on(run: Run) -> None:
 def test_no_field_of_the_recipe_is_forgotten(run: Run) -> None:
     """Every field is in the identity of some stage, or is known to change no byte that is not already counted."""
     flat = {key for stage in ("bootstrap", "classify", "instances") for key in run.identity(stage).identity}
-    other_methods = {"alpaca", "belle"}
-    assert set(Recipe.model_fields) - flat == {"seed_tasks"} | other_methods  # seeds by content, under "seeds"
+    other_methods = {"alpaca", "belle", "topics", "openers", "expand", "dialogue"}
+    by_content = {"seed_tasks", "user", "assistant"}  # seeds under "seeds", who plays a role under "roles"
+    assert set(Recipe.model_fields) - flat == by_content | other_methods
     counted = set(run.identity().identity["model"])
     named_otherwise = {"name", "base_url"}  # the endpoint's `model` and `identity`
     assert set(Recipe().model.model_dump()) - counted == named_otherwise
@@ -265,9 +266,9 @@ def test_the_recipe_of_a_run_is_put_together_from_its_stages(tmp_path: Path) -> 
     recipe = recipe.model_copy(update={"model": recipe.model.model_copy(update=model)})
     upstream = None
     for name in ("bootstrap", "classify", "instances"):
-        link = Link(cast(Stage, SimpleNamespace(name=name)), (), ())
+        link = Link(cast(Stage, SimpleNamespace(name=name, roles=("teacher",))), (), ())
         endpoint = Endpoint(identity="https://a.example/v1", model="m")
-        upstream = identity.of_stage(link, recipe, SEEDS, (endpoint, "chat"), upstream, 100)
+        upstream = identity.of_stage(link, recipe, SEEDS, {"teacher": (endpoint, "chat")}, upstream, 100)
         (tmp_path / name).mkdir()
         identity.write(tmp_path / name, upstream)
     assert identity.recipe_of(tmp_path) == (recipe, 100)

@@ -9,14 +9,15 @@ import pytest
 
 from selfinstruct import identity
 from selfinstruct.config import Settings
-from selfinstruct.identity import CLASSES, StageIdentity
-from selfinstruct.methods import Link
-from selfinstruct.models.opening import named, open_model
+from selfinstruct.identity import AS_CONTENT, CLASSES, PATHS, StageIdentity
+from selfinstruct.links import Link
+from selfinstruct.models.opening import named_roles, open_models
 from selfinstruct.protocols import Stage
 from selfinstruct.recipe import ModelRecipe, Recipe, known_keys
 from selfinstruct.rules import Rules
 
-STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle")
+STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle", "topics", "openers", "expand", "dialogue")
+ROLES = {"dialogue": ("user", "assistant")}
 RECIPE = Recipe(model=ModelRecipe(api="chat", name="m", base_url="http://127.0.0.1:9/v1"))
 OTHER_TEXT: dict[str, Any] = {
     "model.api": "completion",
@@ -26,14 +27,18 @@ OTHER_TEXT: dict[str, Any] = {
     "model.endpoint": "deepseek",
     "model.limits": {"top_p": (0.1, 0.9)},
     "model.json_mode": "none",
+    "dialogue.rounds": (2, 3),
+    "user": ModelRecipe(api="chat", name="n", base_url="http://127.0.0.1:9/v1"),
+    "assistant": ModelRecipe(api="chat", name="n", base_url="http://127.0.0.1:9/v1"),
 }
 
 
 def started(stage: str, recipe: Recipe = RECIPE, target: int = 100) -> StageIdentity:
     """A stage as it would be started with that recipe."""
-    link = Link(cast(Stage, SimpleNamespace(name=stage)), (), ())
-    opened = open_model(named(recipe.model), Settings())
-    return identity.of_stage(link, recipe, [], (opened.endpoint, opened.rendering), None, target)
+    link = Link(cast(Stage, SimpleNamespace(name=stage, roles=ROLES.get(stage, ("teacher",)))), (), ())
+    opened = open_models(named_roles(recipe), Settings())
+    asked = {role: (one.endpoint, one.rendering) for role, one in opened.items()}
+    return identity.of_stage(link, recipe, [], asked, None, target)
 
 
 def changed(key: str) -> Recipe:
@@ -81,21 +86,23 @@ def test_every_field_of_recipe_and_settings_has_a_class() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stages_identity_is_what_is_classed_so(stage: str) -> None:
     """The fields of the whole run and of its own table, no other stage's, no setting; the target stands beside it."""
-    of_the_run = {name for name in CLASSES["identity"] if "." not in name} - {"seed_tasks"}
-    own = {name.partition(".")[2] for name in CLASSES["identity"] if name.startswith(f"{stage}.")}
+    of_the_run = {name for name in CLASSES["identity"] if "." not in name} - AS_CONTENT
+    own = {name.partition(".")[2] for name in CLASSES["identity"] - AS_CONTENT if name.startswith(f"{stage}.")}
     written = started(stage).identity
-    assert written.keys() == of_the_run | {stage, "model", "prompts", "filters", "languages", "seeds", "upstream"}
+    always = {stage, "model", "prompts", "filters", "languages", "seeds", "upstream"}
+    assert written.keys() == of_the_run | always | ({"roles"} if stage in ROLES else set())
     assert written[stage].keys() == own - {"use"}  # which stands there only where it says something
     assert not CLASSES["operational"] & written.keys()
     assert CLASSES["extending"] <= StageIdentity.model_fields.keys()
 
 
-@pytest.mark.parametrize("key", sorted(CLASSES["identity"] - {"seed_tasks"}))
+@pytest.mark.parametrize("key", sorted(CLASSES["identity"] - PATHS - {"seed_tasks"}))
 def test_a_change_of_any_field_classed_identity_is_seen(key: str) -> None:
     """By every stage, or by the one whose table it is in."""
     table = key.partition(".")[0]
     concerned = [stage for stage in STAGES if started(stage).digest != started(stage, changed(key)).digest]
-    assert concerned == ([table] if table in STAGES else list(STAGES))
+    only = ["dialogue"] if table in ("user", "assistant") else [table] if table in STAGES else list(STAGES)
+    assert concerned == only
 
 
 def test_where_the_seeds_came_from_and_how_many_records_are_wanted_may_change() -> None:

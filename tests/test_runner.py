@@ -97,6 +97,43 @@ class Echoes:
         return [_word(job, 0, answer.text.split()[0])]
 
 
+class Roots(Words):
+    """Ten jobs, and then nothing more to ask: what a later stage can wait for."""
+
+    name = "roots"
+
+    def plan(self, round: int, inputs: Sequence[Any], accepted: Sequence[Word]) -> list[Job]:
+        """`JOBS` jobs, twice, and two."""
+        return super().plan(round, inputs, accepted)[: 10 - round * JOBS] if round < 3 else []
+
+
+class Gathered(Words):
+    """Asks for words as long as it has any root to ask about, in a way that depends on all of them, and its pool."""
+
+    reads = Word  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: dict[int, list[str]] = {}
+
+    def plan(self, round: int, inputs: Sequence[Word], accepted: Sequence[Word]) -> list[Job]:
+        """`JOBS` jobs that depend on all it reads."""
+        self.read[round] = [record.id for record in inputs]
+        roots = hashlib.sha256(" ".join(record.word for record in inputs).encode()).hexdigest()
+        jobs = super().plan(round, inputs, accepted) if inputs else []
+        return [Job(job.stage, job.round, job.slot, roots + job.material) for job in jobs]
+
+
+def plain_chain() -> list[Stage]:
+    """A first stage that goes on as long as it is asked to, and one that it feeds."""
+    return [Words(), Echoes()]
+
+
+def waiting_chain() -> list[Stage]:
+    """A first stage that ends by itself, one that waits for it and is counted, and one that this feeds."""
+    return [Roots(), Gathered(), Echoes()]
+
+
 class Unseen:
     """Drops a word seen before: what it keeps depends on the order it is asked in. Writes that order down."""
 
@@ -183,11 +220,11 @@ class Bench:
 
     @property
     def words(self) -> StageRun:
-        """The first stage's run."""
-        return self.stages[0]
+        """The run of the stage whose records are counted: the first, or that behind the roots."""
+        return next(run for run in self.stages if run.stage.name == "words")
 
     def rounds_asked(self) -> list[int]:
-        """The rounds of the first stage that sent anything, in the order of their first call."""
+        """The rounds of the counted stage that sent anything, in the order of their first call."""
         return list(dict.fromkeys(draw.round for draw in self.desk.sent if draw.stage == "words"))
 
 
@@ -208,18 +245,23 @@ def bench(
     folder: Path,
     answer: Answer = four_words,
     *,
-    target: int = 60,
+    target: int | None = 60,
     lag: int = 3,
     limit: int = 50,
     turns: Callable[[Draw], int] = at_once,
     **more: Any,
 ) -> Bench:
-    """A chain in ``folder``, taken up where an earlier one left it; ``more``: ``chain``, ``in_step``, ``screened``."""
+    """A chain in ``folder``, taken up where an earlier one left it.
+
+    ``more``: ``chain``, ``room``, ``in_step``, ``screened``, and ``goes_on``, False to take up the last shards too.
+    """
     gate = Gate()
     desk = Desk(gate, answer, limit, turns)
     stages = []
-    for stage in more.get("chain") or (Words(), Echoes()):
-        stages.append(_stage_run(stage, folder / stage.name, desk, goes_on=more.get("goes_on", True)))
+    for stage in more.get("chain") or plain_chain():
+        run = _stage_run(stage, folder / stage.name, desk, goes_on=more.get("goes_on", True))
+        run.room = more.get("room", run.room)
+        stages.append(run)
     screened: Watch = more.get("screened", lambda made: None)
     in_step: bool = more.get("in_step", False)
     runner = Runner(stages, gate, target=target, lag=lag, in_step=in_step, screened=lambda: screened(made))
@@ -231,11 +273,11 @@ def _stage_run(stage: Stage, folder: Path, desk: Desk, *, goes_on: bool) -> Stag
     folder.mkdir(parents=True, exist_ok=True)
     store = StageStore(folder, Word, rounds_per_shard=2)
     store.load(whole_shards_only=goes_on)
-    filters: list[Filter[Any]] = [Unseen()] if stage.name == "words" else []
+    filters: list[Filter[Any]] = [] if stage.name == "echoes" else [Unseen()]
     for record in store.upto(store.rounds):
         for item in filters:
             item.admit(record)
-    return StageRun(stage, filters, store, {"teacher": desk})
+    return StageRun(stage, filters, store, {"teacher": desk}, waits=isinstance(stage, Gathered))
 
 
 async def finished(folder: Path, answer: Answer = four_words, **options: Any) -> Bench:
@@ -259,12 +301,21 @@ def records(stage: StageRun) -> list[str]:
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**16), limit=st.sampled_from([1, 3, 50]), in_step=st.booleans())
-def test_the_files_depend_on_neither_concurrency_nor_latency(seed: int, limit: int, in_step: bool) -> None:
+@given(
+    seed=st.integers(0, 2**16),
+    limit=st.sampled_from([1, 3, 50]),
+    in_step=st.booleans(),
+    room=st.sampled_from([1, 5, 100]),
+    chain=st.sampled_from([plain_chain, waiting_chain]),
+)
+def test_the_files_depend_on_neither_concurrency_nor_latency(
+    seed: int, limit: int, in_step: bool, room: int, chain: Callable[[], list[Stage]]
+) -> None:
     """Whatever the order in which calls come back, every shard, reject and manifest has the same bytes."""
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        asyncio.run(_run(Path(one)))
-        asyncio.run(_run(Path(other), limit=limit, turns=shuffled(seed), in_step=in_step))
+        asyncio.run(_run(Path(one), chain=chain()))
+        faster = {"limit": limit, "turns": shuffled(seed), "in_step": in_step, "room": room}
+        asyncio.run(_run(Path(other), chain=chain(), **faster))
         assert files(Path(other)) == files(Path(one))
         assert len(files(Path(one))) > 6
 
@@ -303,6 +354,24 @@ async def test_what_a_filter_admits_is_what_is_written(tmp_path: Path) -> None:
     """`admit` may write what it measured into the record; the shard and the pool hold that version."""
     made = await finished(tmp_path, lambda request: f"{request.draw.slot}!!!", target=4, chain=[Words()])
     assert records(made.words) == ["0", "1", "2", "3"]
+
+
+async def test_a_filter_that_foresees_is_told_the_candidates_of_a_round_before_it_judges_them(tmp_path: Path) -> None:
+    """All of them at once, in order, without the rejects that a stage made itself."""
+    told: list[list[str]] = []
+
+    class Foresees(Unseen):
+        def foresee(self, records: Sequence[Word]) -> None:
+            told.append([record.id for record in records])
+            assert self.judged == [id for ids in told[:-1] for id in ids]
+
+    def one_unreadable(request: Request) -> str:
+        return "?" if request.draw.slot == 1 else "up down"
+
+    made: Bench = bench(tmp_path, one_unreadable, target=2, chain=[Words()])
+    made.words.filters = [Foresees()]
+    await made.runner.run()
+    assert told == [[f"words-0-{slot}-{index}" for slot in (0, 2, 3) for index in (0, 1)]]
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5])
@@ -407,7 +476,7 @@ async def test_in_step_keeps_the_first_stage_back_until_the_last_is_through(tmp_
 
 
 async def test_without_in_step_the_first_stage_runs_ahead_but_not_without_end(tmp_path: Path) -> None:
-    """A slow last stage holds the first one back at ``lag`` + 16 rounds, which bounds the memory of a chain."""
+    """A slow last stage that has room for a round holds the first one back at ``lag`` + 16 more: memory is bounded."""
     ahead = 0
 
     def slow(draw: Draw) -> int:
@@ -420,7 +489,7 @@ async def test_without_in_step_the_first_stage_runs_ahead_but_not_without_end(tm
 
     made: Bench = bench(tmp_path, watch, turns=slow, target=16 * 30, lag=2)
     await made.runner.run()
-    assert ahead == 2 + 16
+    assert ahead == 2 + 16 + 1
 
 
 async def test_progress_is_told_after_every_screened_round(tmp_path: Path) -> None:
@@ -628,6 +697,24 @@ async def test_what_to_do_about_answers_nobody_can_read_follows_from_the_last(
         await made.runner.run()
 
 
+class Twice(Words):
+    """Asks again where an answer cannot be read, and keeps both as rejects: only the last one counts as unusable."""
+
+    async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
+        """Two answers."""
+        [first] = await super().run(job, models)
+        [second] = await super().run(job, models)
+        return [first.model_copy(update={"id": job.id(0), "unusable": False}), second]
+
+
+async def test_answers_that_were_asked_for_again_in_vain_count_as_unreadable_jobs(tmp_path: Path) -> None:
+    """Two rejects a job, one of which says that nothing of it could be used: after 20 such jobs the run halts."""
+    made: Bench = bench(tmp_path, lambda request: "?", lag=1, chain=[Twice()])
+    with pytest.raises(ConfigProblem, match=r"words: none of the first 20 answers could be read \(garbled 40\)"):
+        await made.runner.run()
+    assert made.words.screened == GIVE_UP_AFTER // JOBS
+
+
 async def test_one_answer_that_can_be_read_is_enough_to_go_on(tmp_path: Path) -> None:
     """Nineteen of twenty unreadable answers are bad luck or a bad model, which the exit code tells at the end."""
 
@@ -637,6 +724,27 @@ async def test_one_answer_that_can_be_read_is_enough_to_go_on(tmp_path: Path) ->
     made = await finished(tmp_path, rarely, target=8, chain=[Words()])
     assert made.words.store.accepted == 8
     assert made.words.store.tally.rejects == {"garbled": 38}
+
+
+class Nothing(Unseen):
+    """Drops all."""
+
+    def check(self, record: Word) -> Drop | None:
+        """Whatever it is."""
+        return Drop("seen")
+
+
+async def test_answers_that_could_be_read_count_even_where_filters_kept_nothing_of_them(tmp_path: Path) -> None:
+    """One answer in four cannot be read: that is no wrong model, and the run goes on until it is exhausted."""
+
+    def mostly(request: Request) -> str:
+        return "?" if request.draw.slot == 1 else "up down"
+
+    made: Bench = bench(tmp_path, mostly, chain=[Words()])
+    made.words.filters = [Nothing()]
+    await made.runner.run()
+    assert (made.runner.exhausted, made.words.store.accepted) == (True, 0)
+    assert made.words.store.tally.rejects == {"garbled": 72, "seen": 72 * 6}
 
 
 async def test_a_run_without_new_candidates_is_exhausted(tmp_path: Path) -> None:
@@ -817,3 +925,189 @@ async def test_a_round_without_a_single_survivor_feeds_an_empty_round(tmp_path: 
     made = await finished(tmp_path, second_is_empty, target=32)
     assert [stage.screened for stage in made.stages] == [3, 3]
     assert [len(made.stages[1].store.of_round(number)) for number in range(3)] == [16, 0, 16]
+
+
+# --- a stage that waits ---------------------------------------------------------------------------------------------
+
+
+async def test_a_stage_that_waits_reads_all_of_the_stage_before_once_that_is_through(tmp_path: Path) -> None:
+    """Nothing of it leaves before the last root is screened; each of its rounds, numbered from 0, is shown them all."""
+    gathered = Gathered()
+
+    def slow(draw: Draw) -> int:
+        return 300 if (draw.stage, draw.round, draw.slot) == ("roots", 1, 0) else 1
+
+    made = await finished(tmp_path, turns=slow, chain=[Roots(), gathered, Echoes()])
+    stages = [draw.stage for draw in made.desk.answered]
+    assert stages[:10] == ["roots"] * 10
+    assert made.desk.sent[10] == Draw(stage="words", round=0, slot=0)
+    kept = [record.id for record in made.stages[0].store.upto(3)]
+    assert gathered.read == {number: kept for number in range(made.words.screened)}
+    assert 30 < len(kept) < 41
+
+
+async def test_the_target_counts_the_stage_that_waits(tmp_path: Path) -> None:
+    """The stage before it asks all it has, however few are wanted; those behind end with the round that is enough."""
+    made = await finished(tmp_path, four_new_words, target=17, lag=8, chain=waiting_chain())
+    assert [run.screened for run in made.stages] == [3, 2, 2]
+    assert made.rounds_asked() == [0, 1]
+    assert [run.store.manifest.state for run in made.stages] == ["complete"] * 3
+    assert (made.words.store.accepted, made.stages[0].store.accepted) == (32, 40)
+    assert (made.runner.through, made.runner.exhausted) == (False, False)
+
+
+async def test_a_stage_that_waits_draws_from_its_own_pool_with_the_lag(tmp_path: Path) -> None:
+    """As any first stage does: no more than ``lag`` rounds are under way, each shown the pool ``lag`` rounds before."""
+    gathered = Gathered()
+    made = await finished(tmp_path, lag=2, target=150, turns=shuffled(5), chain=[Roots(), gathered])
+    kept = [record.id for record in made.words.store.upto(made.words.screened)]
+    assert made.words.screened > 4
+    for number, shown in gathered.shown.items():
+        assert shown == [id for id in kept if int(id.split("-")[1]) <= number - 2]
+
+
+async def test_a_stage_that_waits_for_nothing_is_through_at_once(tmp_path: Path) -> None:
+    """Where no root was kept there is nothing to ask about: the chain is complete, and empty behind them."""
+    made = await finished(tmp_path, lambda request: "", chain=waiting_chain())
+    assert [run.screened for run in made.stages] == [3, 0, 0]
+    assert [run.store.manifest.state for run in made.stages] == ["complete"] * 3
+    assert {draw.stage for draw in made.desk.sent} == {"roots"}
+    assert made.runner.through is True
+
+
+async def test_a_counted_stage_without_more_to_ask_is_through(tmp_path: Path) -> None:
+    """That is told apart from a target that was reached, and from a stage before it that came to its end."""
+    short = await finished(tmp_path / "short", four_new_words, target=49, chain=[ThreeRounds(), Echoes()])
+    enough = await finished(tmp_path / "enough", four_new_words, target=48, chain=[ThreeRounds(), Echoes()])
+    assert (short.runner.through, enough.runner.through) == (True, False)
+
+
+async def test_without_a_target_a_stage_asks_all_it_has(tmp_path: Path) -> None:
+    """However little of it is new: nothing is exhausted, and no round is held back."""
+    made = await finished(tmp_path, lambda request: "north", target=None, chain=[Roots(), Echoes()])
+    assert [run.screened for run in made.stages] == [3, 3]
+    assert (made.runner.through, made.runner.exhausted) == (True, False)
+    assert made.stages[0].store.accepted == 1
+
+
+async def test_a_failure_before_a_stage_that_waits_keeps_it_from_starting(tmp_path: Path) -> None:
+    """What it would read is not whole."""
+
+    def fails(request: Request) -> str | Exception:
+        return AccessDenied("no") if request.draw.round == 2 else four_new_words(request)
+
+    made: Bench = bench(tmp_path, fails, chain=waiting_chain())
+    with pytest.raises(AccessDenied):
+        await made.runner.run()
+    assert {draw.stage for draw in made.desk.sent} == {"roots"}
+    assert made.stages[0].store.manifest.state == "running"
+
+
+@pytest.mark.parametrize(("stage", "rounds"), [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (1, 3), (2, 1), (2, 3)], ids=str)
+async def test_a_chain_that_waits_goes_on_to_the_same_bytes(tmp_path: Path, stage: int, rounds: int) -> None:
+    """Stopped after any round of any stage, the second start writes what one start does."""
+    await finished(tmp_path / "whole", target=90, chain=waiting_chain())
+    made: Bench = bench(
+        tmp_path / "cut",
+        target=90,
+        turns=shuffled(rounds),
+        room=100,
+        chain=waiting_chain(),
+        screened=close_when(lambda made: made.stages[stage].screened >= rounds),
+    )
+    with pytest.raises(Withdrawn):
+        await made.runner.run()
+    assert files(tmp_path / "cut") != files(tmp_path / "whole")
+    await finished(tmp_path / "cut", target=90, chain=waiting_chain(), turns=shuffled(9))
+    assert files(tmp_path / "cut") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 4])
+async def test_an_extended_chain_that_waits_equals_a_direct_one(tmp_path: Path, rounds: int) -> None:
+    """The roots are what they were, and nobody is asked for them again where they are left on disk."""
+    await finished(tmp_path / "direct", four_new_words, target=16 * 5, chain=waiting_chain())
+    early = await finished(tmp_path / "extended", four_new_words, target=16 * rounds, chain=waiting_chain())
+    late: Bench = bench(tmp_path / "extended", four_new_words, target=16 * 5, chain=waiting_chain())
+    late.stages[0] = _stage_run(late.stages[0].stage, tmp_path / "extended" / "roots", late.desk, goes_on=False)
+    late.runner.chain = late.stages
+    await late.runner.run()
+    assert (early.words.screened, late.words.screened) == (rounds, 5)
+    assert {draw.stage for draw in late.desk.sent} == {"words", "echoes"}
+    assert files(tmp_path / "extended") == files(tmp_path / "direct")
+
+
+async def test_a_finished_chain_that_waits_asks_nobody(tmp_path: Path) -> None:
+    """The same target again is nothing to do."""
+    await finished(tmp_path, chain=waiting_chain())
+    before = files(tmp_path)
+    made = await finished(tmp_path, goes_on=False, chain=waiting_chain())
+    assert (made.desk.sent, files(tmp_path)) == ([], before)
+
+
+async def test_only_the_part_of_the_chain_that_ran_dry_is_exhausted(tmp_path: Path) -> None:
+    """The roots were all asked for; so they are when they are derived again behind the end of the others."""
+
+    def repeats(request: Request) -> str:
+        return "north east south west"
+
+    made = await finished(tmp_path, repeats, chain=waiting_chain())
+    assert made.runner.exhausted is True
+    assert [run.store.manifest.state for run in made.stages] == ["complete", "exhausted", "exhausted"]
+    before = files(tmp_path)
+    for path in (tmp_path / "roots").iterdir():
+        path.unlink()
+    again = await finished(tmp_path, repeats, goes_on=False, chain=waiting_chain())
+    assert {draw.stage for draw in again.desk.sent} == {"roots"}
+    assert files(tmp_path) == before
+
+
+# --- a stage that is fed --------------------------------------------------------------------------------------------
+
+
+async def most_under_way(folder: Path, room: int, lag: int = 2) -> int:
+    """How many rounds of 16 jobs a slow stage has under way at once, fed by a fast one."""
+    most = 0
+
+    def slow(draw: Draw) -> int:
+        return 400 if draw.stage == "echoes" else 1
+
+    def count(request: Request) -> str:
+        nonlocal most
+        most = max(most, len(made.stages[1].under_way))
+        return four_new_words(request)
+
+    made: Bench = bench(folder, count, target=16 * 12, lag=lag, limit=1000, turns=slow, room=room)
+    await made.runner.run()
+    assert [run.screened for run in made.stages] == [12, 12]
+    return most
+
+
+@pytest.mark.parametrize(("room", "rounds"), [(1, 1), (16, 1), (17, 2), (33, 3), (80, 5), (10_000, 12)])
+async def test_a_fed_stage_starts_a_round_while_its_jobs_leave_room(tmp_path: Path, room: int, rounds: int) -> None:
+    """A round is started while fewer jobs than ``room`` are under way, and whole; the lag has no say in it."""
+    assert await most_under_way(tmp_path, room) == rounds
+
+
+async def test_rounds_that_nothing_fed_take_no_room(tmp_path: Path) -> None:
+    """They have no jobs, and yet they are rounds: the one behind them is not held back."""
+
+    def often_empty(request: Request) -> str:
+        empty = request.draw.stage == "words" and request.draw.round in (1, 2)
+        return "" if empty else four_new_words(request)
+
+    made = await finished(tmp_path, often_empty, target=48, room=1)
+    assert [run.screened for run in made.stages] == [5, 5]
+    assert [len(made.stages[1].store.of_round(number)) for number in range(5)] == [16, 0, 0, 16, 16]
+
+
+async def test_a_fed_stage_is_screened_in_order_however_its_rounds_come_back(tmp_path: Path) -> None:
+    """Its first round is the last to come home; the files have it first."""
+
+    def slow(draw: Draw) -> int:
+        return 500 - 100 * draw.round if draw.stage == "echoes" else 1
+
+    made = await finished(tmp_path, four_new_words, target=64, limit=1000, turns=slow, room=10_000)
+    answered = list(dict.fromkeys(draw.round for draw in made.desk.answered if draw.stage == "echoes"))
+    assert answered == [3, 2, 1, 0]
+    ids = [record.id for record in made.stages[1].store.upto(4)]
+    assert ids == [f"echoes-{number}-{slot}-0" for number in range(4) for slot in range(16)]

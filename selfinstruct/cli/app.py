@@ -9,7 +9,20 @@ import typer
 from typer.exceptions import TyperException
 
 from selfinstruct import __version__
-from selfinstruct.cli import complete, doctor, export, filter, generate, inspect, models, plan, refilter, repair
+from selfinstruct.cli import (
+    complete,
+    dialogue,
+    doctor,
+    export,
+    filter,
+    generate,
+    inspect,
+    models,
+    plan,
+    refilter,
+    repair,
+    show,
+)
 from selfinstruct.errors import OutputFailed, SelfinstructError
 
 app = typer.Typer(
@@ -24,11 +37,12 @@ app = typer.Typer(
     " Running the same command again resumes.",
 )
 app.command("generate")(generate.generate)
+app.command("dialogue")(dialogue.dialogue)
 app.command("complete")(complete.complete)
 app.command("plan", context_settings=plan.SETTINGS)(plan.plan)
 app.command("doctor")(doctor.doctor)
 app.command("status")(inspect.status)
-app.command("show")(inspect.show)
+app.command("show")(show.show)
 app.command("export")(export.export)
 app.command("filter")(filter.filter)
 app.command("refilter")(refilter.refilter)

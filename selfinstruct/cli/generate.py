@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from selfinstruct.cli import options
-from selfinstruct.cli.options import Api, LogFormat
-from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from selfinstruct.config import Settings
-    from selfinstruct.launch import Plan
-    from selfinstruct.models.opening import Opened
-    from selfinstruct.recipe import Recipe
-    from selfinstruct.runner import StageRun
+from selfinstruct.cli import options, running
+from selfinstruct.cli.options import Api, Lang, LogFormat
+from selfinstruct.errors import ConfigProblem
 
 
 class Method(StrEnum):
@@ -29,13 +19,6 @@ class Method(StrEnum):
     self_instruct = "self-instruct"
     alpaca = "alpaca"
     belle = "belle"
-
-
-class Lang(StrEnum):
-    """What is written."""
-
-    en = "en"
-    zh = "zh"
 
 
 class AnswerForm(StrEnum):
@@ -173,89 +156,11 @@ def generate(
         "first.max_tokens": max_tokens,
     }
     resolved = config.resolve(recipe, set_ or [], flags)
-    wanted, more = _number(num_instructions)
+    if resolved.method == "ultrachat":
+        raise ConfigProblem(f"{recipe or '--set'}: talks of dialogues; 'selfinstruct dialogue' makes them")
+    wanted, more = running.number_of(num_instructions, "--num-instructions")
+    asked = running.Asked(run or "", wanted, more)
     if dry_run:
-        _show_plan(resolved, settings, (run, wanted, more), json)
+        running.show_plan(resolved, settings, asked, as_json=json)
     else:
-        _generate(resolved, settings, (run, wanted, more), (json, quiet, log_format is LogFormat.json))
-
-
-def _number(text: str) -> tuple[int, bool]:
-    if not re.fullmatch(r"\+?[0-9]+", text) or int(text) == 0:
-        raise UsageProblem(f"--num-instructions '{text}': expected a number above 0, or +N to extend a run by N")
-    return int(text), text.startswith("+")
-
-
-def _generate(
-    recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], show: tuple[bool, bool, bool]
-) -> None:
-    from selfinstruct import launch
-    from selfinstruct.cli import report
-    from selfinstruct.models import opening
-    from selfinstruct.run_folder import run_path
-
-    name, wanted, more = asked
-    as_json, quiet, as_events = show
-    recipe = recipe.model_copy(update={"model": opening.named(recipe.model)})
-    opened = opening.open_model(recipe.model, settings)
-    run = name or _default_run(recipe, opened)
-    plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, run))
-    account = launch.Account(run, launch.target_of(plan, wanted, more=more))
-    if not quiet and not as_events:
-        _note_idle_concurrency(plan)
-    stop: SelfinstructError | None = None
-    with report.Progress(run, "task", quiet=quiet, as_json=as_events) as progress:
-
-        def watch(chain: Sequence[StageRun]) -> None:
-            if chain:
-                progress.update(lambda: report.generating(account, chain), stopping=account.stopping)
-
-        try:
-            launch.run(plan, account, watch)
-        except UnknownModel as error:
-            stop = UnknownModel(f"{error}{options.offered(recipe.model, settings)}")
-        except SelfinstructError as error:
-            stop = error
-        progress.stopped(stop)
-    if account.tallies and (as_json or not quiet):
-        report.print_account(account, plan, stop, as_json=as_json)
-    if stop is not None:
-        if as_events:
-            raise typer.Exit(stop.exit_code)  # the last event has said why
-        raise stop
-
-
-def _note_idle_concurrency(plan: Plan) -> None:
-    most = plan.recipe.round_size * plan.recipe.lag
-    asked = plan.settings.concurrency
-    if asked and asked > most:
-        typer.echo(
-            f"selfinstruct: --concurrency {asked}, but the first stage has at most {most} calls in flight"
-            f" (round_size {plan.recipe.round_size} x lag {plan.recipe.lag}); a new run with"
-            f" --set lag={-(-asked // plan.recipe.round_size)} keeps more",
-            err=True,
-        )
-
-
-def _show_plan(recipe: Recipe, settings: Settings, asked: tuple[str | None, int, bool], as_json: bool) -> None:
-    """--dry-run: what would be sent first, and what all that is left to do would come to."""
-    from selfinstruct import estimating, launch, wire
-    from selfinstruct.cli import estimates
-    from selfinstruct.models import opening
-    from selfinstruct.run_folder import run_path
-
-    name, wanted, more = asked
-    recipe = recipe.model_copy(update={"model": opening.named(recipe.model)})
-    opened = estimating.unopened(recipe.model, settings)
-    plan = launch.plan(recipe, settings, opened, run_path(settings.output_dir, name or _default_run(recipe, opened)))
-    first = plan.links[0].stage
-    request = first.prompt(first.plan(0, (), ())[0])  # type: ignore[attr-defined]
-    forecast = estimating.of_run(plan, launch.target_of(plan, wanted, more=more))
-    estimates.print_forecast(forecast, wire.body(opened.endpoint, request), as_json=as_json)
-
-
-def _default_run(recipe: Recipe, opened: Opened) -> str:
-    from selfinstruct.run_folder import slug
-
-    replayed = "-replay" if recipe.model.api == "replay" else ""
-    return f"{recipe.method}-{recipe.lang}-{slug(opened.endpoint.model)}{replayed}"
+        running.run_chain(resolved, settings, asked, running.Shows(json, quiet, log_format is LogFormat.json))

@@ -1,8 +1,7 @@
-"""`selfinstruct status` and `selfinstruct show`: what a run has, and where one record came from. Both only read."""
+"""`selfinstruct status`: what runs have accepted, rejected and spent. It only reads."""
 
 from __future__ import annotations
 
-import re
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfinstruct.cli.options import Json, OutputDir
-from selfinstruct.errors import BadData, DamagedRun, UsageProblem
+from selfinstruct.errors import DamagedRun
 
 if TYPE_CHECKING:
     from selfinstruct.cli.figures import Money
-    from selfinstruct.ledger_reader import Call, LedgerReader
     from selfinstruct.yields import Span
 
 
@@ -31,10 +29,10 @@ def status(
     """
     from selfinstruct.cli import figures
     from selfinstruct.config import settings
-    from selfinstruct.run_folder import find
+    from selfinstruct.run_folder import find, runs_in
 
     root = settings({"output_dir": output_dir}).output_dir
-    paths = [find(root, run)] if run is not None else _runs(root)
+    paths = [find(root, run)] if run is not None else runs_in(root)
     found = [_status(path) for path in paths]
     spans = _spans(paths[0], found[0][0]) if run is not None else None
     if json:
@@ -51,12 +49,6 @@ def status(
         typer.echo(_status_text(row, figures.money_lines(money)))
         if spans:
             typer.echo("\n".join(_yield_lines(spans, row, money.currency)))
-
-
-def _runs(root: Path) -> list[Path]:
-    """The runs in a folder, the latest last."""
-    ledgers = sorted(root.glob("*/ledger.sqlite3"), key=lambda path: path.stat().st_mtime)
-    return [path.parent for path in ledgers]
 
 
 def _status(path: Path) -> tuple[dict[str, Any], Money]:
@@ -143,10 +135,11 @@ def _spans(path: Path, row: dict[str, Any]) -> list[Span] | None:
 
     None for another run, or, once it was said why, where a shard is damaged: what else there is to see is shown.
     """
-    from selfinstruct import yields
+    from selfinstruct import identity, yields
     from selfinstruct.ledger_reader import LedgerReader
 
-    stages = [stage["stage"] for stage in row["stages"]]
+    chain = identity.of_run(path)
+    stages = [started.stage for started in chain[identity.counted(chain) :]]
     if not stages or "answered" in row["stages"][0] or row["parent"]:
         return None  # nobody was asked, or, for a refiltered run, mostly somewhere else
     try:
@@ -221,130 +214,3 @@ def _span_json(span: Span, currency: str) -> dict[str, Any]:
         "accepted_per_unit": span.per_unit,
         "largest_reject": dict(zip(("reason", "count", "share"), reject, strict=True)) if reject else None,
     }
-
-
-def show(
-    id: Annotated[str, typer.Argument(help="A record's or reject's id, such as instances-0-3-0, or a call's key.")],
-    run: Annotated[
-        str | None, typer.Option(help="The run's name, or the path of its folder. [default: the latest that has it]")
-    ] = None,
-    output_dir: OutputDir = None,
-    json: Json = False,
-) -> None:
-    """Show a record, reject or call: its prompts and answers, parents and nearest neighbours."""
-    from selfinstruct.config import settings
-    from selfinstruct.run_folder import find
-
-    root = settings({"output_dir": output_dir}).output_dir
-    for path in [find(root, run)] if run is not None else reversed(_runs(root)):
-        found = _find(path, id)
-        if found:
-            typer.echo(_as_json(found) if json else _show_text(path, found))
-            return
-    where = f"run '{run}'" if run else f"any run in {root}"
-    raise BadData(f"nothing called '{id}' in {where}; a running or interrupted run keeps its last rounds in the ledger")
-
-
-def _find(path: Path, id: str) -> dict[str, Any] | None:
-    """The record with its calls and relatives, or the call alone; None when the run has neither."""
-    from selfinstruct.ledger_reader import LedgerReader
-
-    if not (path / "ledger.sqlite3").exists():
-        return None
-    reader = LedgerReader(path / "ledger.sqlite3")
-    try:
-        if "-" not in id:
-            if len(id) < 6:
-                raise UsageProblem(f"'{id}': a call is named by at least 6 hex digits of its key")
-            call = reader.find_prefix(id.lower())
-            return {"calls": [_call(call)]} if call else None
-        row = _record(path, id)
-        return {"record": row, "relatives": _relatives(path, row), "calls": _calls(reader, row)} if row else None
-    finally:
-        reader.close()
-
-
-def _record(path: Path, id: str) -> dict[str, Any] | None:
-    import orjson
-
-    from selfinstruct.store import lines_of, round_of
-
-    if not re.fullmatch(r"[a-z]+-\d+-\d+(-\d+)?", id):
-        return None
-    needle = b'{"id":"%s"' % id.encode()
-    for kind in ("shard", "rejects"):
-        for line in lines_of(path / id.partition("-")[0], kind, round_of(id)):
-            if line.startswith(needle):
-                found: dict[str, Any] = orjson.loads(line)
-                return found
-    return None
-
-
-def _calls(reader: LedgerReader, row: dict[str, Any]) -> list[dict[str, Any]]:
-    calls = (reader.find_prefix(key) for key in row["provenance"]["calls"])
-    return [_call(call) for call in calls if call]
-
-
-def _call(call: Call) -> dict[str, Any]:
-    import orjson
-
-    body = orjson.loads(call.body)
-    prompt = body.pop("prompt", None)
-    messages = body.pop("messages", [])
-    shown = prompt if prompt is not None else "\n\n".join(map(_message, messages))
-    answer: dict[str, Any] = {"text": "(no answer yet)"}
-    if call.state == "settled":
-        completion = call.completion()
-        answer = completion.model_dump(include={"text", "reasoning", "finish_reason", "model"})
-    elif call.state != "open":
-        answer = {"text": f"({call.state}) {call.answer.decode()}"}
-    return {"key": call.key, "draw": str(call.draw), "settings": body, "prompt": shown, "answer": answer}
-
-
-def _message(message: dict[str, Any]) -> str:
-    """A message for people: its text, or the JSON of what it has beside its role where that is more, or no text."""
-    has = {name: value for name, value in message.items() if name != "role"}
-    shown = has["content"] if has.keys() == {"content"} and isinstance(has["content"], str) else _as_json(has)
-    return f"[{message.get('role', '')}]\n{shown}"
-
-
-def _relatives(path: Path, row: dict[str, Any]) -> dict[str, str]:
-    """The texts behind the ids a record names: seeds, parents, nearest neighbours; what cannot be found is left out."""
-    from selfinstruct import identity, resources, seed_tasks
-
-    nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
-    ids = [*row["provenance"]["seeds"], *row["provenance"]["parents"], *(n["id"] for n in nearest)]
-    texts: dict[str, str] = {}
-    own = next((Path(started.seed_tasks) for started in identity.of_run(path) if started.seed_tasks), None)
-    files = [own] if own else resources.seeds_dir().glob("*_seed_tasks.jsonl")
-    seeds = {task.id: task.instruction for file in files if file.exists() for task in seed_tasks.load(file)}
-    for id in ids:
-        relative = {} if id in seeds else _record(path, id) or {}
-        text = seeds.get(id) or (relative | relative.get("candidate", {})).get("instruction")  # it may be a reject
-        if text:
-            texts[id] = text
-    return texts
-
-
-def _as_json(found: dict[str, Any]) -> str:
-    import orjson
-
-    return orjson.dumps(found, option=orjson.OPT_INDENT_2).decode()
-
-
-def _show_text(path: Path, found: dict[str, Any]) -> str:
-    parts = [f"run {path.name}"]
-    if "record" in found:
-        row, texts = found["record"], found["relatives"]
-        told = row | row.get("candidate", {}) | {"id": row["id"]}  # a reject: why, then the texts of the candidate
-        parts += [f"{k}: {v}" for k, v in told.items() if k not in ("provenance", "novelty", "nearest", "candidate")]
-        nearest = row.get("nearest") or (row.get("novelty") or {}).get("nearest") or []
-        parts += [f"nearest: {n['score']:.4f} {n['id']}  {texts.get(n['id'], '')}" for n in nearest]
-        for kind in ("seeds", "parents"):
-            parts += [f"{kind}: {id}  {texts.get(id, '')}" for id in row["provenance"][kind]]
-        parts.append("prompts: " + ", ".join(row["provenance"]["prompts"]))
-    for call in found["calls"]:
-        parts.append(f"\n=== call {call['key']}\n    {call['draw']}, {_as_json(call['settings'])}")
-        parts.append(f"--- prompt\n{call['prompt']}")
-        parts.append(f"--- answer ({call['answer'].get('finish_reason', '')})\n{call['answer']['text']}")
-    return "\n".join(parts)

@@ -30,6 +30,13 @@ class Api(StrEnum):
     replay = "replay"
 
 
+class Lang(StrEnum):
+    """What is written."""
+
+    en = "en"
+    zh = "zh"
+
+
 class LogFormat(StrEnum):
     """How progress is written where no terminal is."""
 

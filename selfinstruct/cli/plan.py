@@ -12,6 +12,7 @@ class Planned(StrEnum):
     """What can be planned."""
 
     generate = "generate"
+    dialogue = "dialogue"
     complete = "complete"
 
 
@@ -22,7 +23,8 @@ SETTINGS: dict[str, Any] = {"allow_extra_args": True, "allow_interspersed_args":
 def plan(
     context: typer.Context,
     command: Annotated[
-        Planned, typer.Argument(metavar="generate|complete", help="The command; its own arguments and options follow.")
+        Planned,
+        typer.Argument(metavar="generate|dialogue|complete", help="The command; its own arguments and options follow."),
     ],
 ) -> Any:
     """Print what a command would come to: calls, tokens, cost, disk and time. Nothing is sent, nothing written."""

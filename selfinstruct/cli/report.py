@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from selfinstruct import completing as completing_
     from selfinstruct.launch import Account, Plan
     from selfinstruct.runner import StageRun
+    from selfinstruct.store import Tally
 
 _LINE_EVERY_SECONDS = 60.0
 _BAR_EVERY_SECONDS = 0.1
@@ -122,18 +123,19 @@ class Progress:
 
 def generating(account: Account, chain: Sequence[StageRun]) -> Shown:
     """How far a chain of stages is."""
-    tally = chain[0].store.tally
+    tally = account.main
     seen = tally.accepted + sum(tally.rejects.values())
     rate = f"{tally.accepted / seen:.0%} kept" if seen else "nothing screened yet"
-    instances = chain[-1].store.accepted
-    words = f"{instances} instances, {account.new_calls} calls, {account.new_tokens} tokens, {rate}"
-    fields = {
-        "instances": instances,
-        "candidates": seen,
-        "new_calls": account.new_calls,
-        "new_tokens": account.new_tokens,
-    }
-    return Shown(chain[0].store.accepted, account.target, words + figures.live_cost(account.budget), fields)
+    final = chain[-1].store.accepted
+    fields = {"candidates": seen, "new_calls": account.new_calls, "new_tokens": account.new_tokens}
+    if chain[-1].stage.name != "dialogue":
+        words = f"{final} instances, {account.new_calls} calls, {account.new_tokens} tokens, {rate}"
+        done = Shown(tally.accepted, account.target, words, {"instances": final, **fields})
+    else:  # an opener is soon there; what takes time is the dialogue
+        through = chain[-1].store.tally.jobs
+        words = f"{final} kept, {tally.accepted} openers, {account.new_calls} calls, {account.new_tokens} tokens"
+        done = Shown(through, max(account.target, through), words, {"dialogues": final, **fields})
+    return done._replace(words=done.words + figures.live_cost(account.budget))
 
 
 def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, *, as_json: bool) -> None:
@@ -167,13 +169,28 @@ def account_table(account: Account) -> list[str]:
             lines.append(f"{stage} rejects: " + ", ".join(f"{reason} {count}" for reason, count in reasons))
     last, tally = list(account.tallies.items())[-1]
     whose = "instructions have no valid record of" if len(account.tallies) > 1 else "answers gave no new record of"
+    whose = "openers have no valid record of" if last == "dialogue" else whose
     lines.append(f"{tally.barren} of {tally.jobs} {whose} {last}")
+    lines += _cut_short(tally) if last == "dialogue" else []
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
     return [*lines, took, *figures.money_lines(figures.money_of(account.spending, account.currency))]
 
 
+def _cut_short(tally: Tally) -> list[str]:
+    """A line where most dialogues end before their rounds, with the most frequent reason."""
+    if not tally.rejects or 2 * sum(tally.rejects.values()) <= tally.jobs:
+        return []
+    reason, count = min(tally.rejects.items(), key=lambda item: (-item[1], item[0]))
+    hint = (
+        "raise dialogue.user_max_tokens or dialogue.max_tokens" if reason == "truncated" else "show one, or try others"
+    )
+    return [f"note: many dialogues end before their rounds, most of all by '{reason}' ({count} turns): {hint}"]
+
+
 def _next_after(stop: SelfinstructError | None) -> str:
     """What comes before running it again, where something does."""
+    if isinstance(stop, ConfigProblem) and "--run NAME" in str(stop):
+        return "do what the last line says"
     if isinstance(stop, ConfigProblem | AccessDenied):
         return "mend what the last line says; then the same command goes on"
     return "raise the cap, and the same command goes on" if isinstance(stop, CapReached) else ""
@@ -181,13 +198,18 @@ def _next_after(stop: SelfinstructError | None) -> str:
 
 def _next(account: Account, stop: SelfinstructError | None) -> str:
     if account.exhausted:
-        return "more from other seed tasks, a stronger model or a warmer recipe, as a run of its own (--run NAME)"
+        other = "other topics or openers" if "dialogue" in account.tallies else "other seed tasks"
+        return f"more from {other}, a stronger model or a warmer recipe, as a run of its own (--run NAME)"
     if hint := _next_after(stop):
         return hint
-    first, *others = account.tallies.values()
+    first = account.main
+    after = list(account.tallies)[list(account.tallies.values()).index(first) :]
     cut = stop is not None and not isinstance(stop, UnusableAnswers)
-    if cut or first.accepted < account.target or any(tally.rounds < first.rounds for tally in others):
+    short = first.accepted < account.target and not account.through
+    if cut or short or any(account.tallies[stage].rounds < first.rounds for stage in after):
         return "run the same command again to go on"
+    if "dialogue" in account.tallies:
+        return f"selfinstruct export {account.run} --format messages --out {account.run}.jsonl"
     layout, file = ("belle", "Belle.train.json") if "belle" in account.tallies else ("alpaca", f"{account.run}.json")
     return f"selfinstruct export {account.run} --format {layout} --out {file}"
 

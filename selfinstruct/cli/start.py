@@ -9,6 +9,9 @@ from collections.abc import Mapping
 
 from selfinstruct import run_lock
 
+_CHAINS = ("generate", "dialogue")
+"""The commands that name their runs themselves."""
+
 LOCKED = 75  # RunLocked.exit_code; to import `errors`, and `typing` with it, takes longer than all else here
 
 
@@ -41,7 +44,7 @@ def folder_of(words: list[str], environment: Mapping[str, str]) -> str | None:
     if words[0] == "complete":
         return _value(words, "--out", "o")
     run = _value(words, "--run")
-    if words[0] != "generate" or not run or "/" in run or run.startswith("."):
+    if words[0] not in _CHAINS or not run or "/" in run or run.startswith("."):
         return None
     output = _value(words, "--output-dir")
     return os.path.join(environment.get("SELFINSTRUCT_OUTPUT_DIR", "output") if output is None else output, run)
@@ -50,9 +53,10 @@ def folder_of(words: list[str], environment: Mapping[str, str]) -> str | None:
 def twin_of(words: list[str], environment: Mapping[str, str]) -> str | None:
     """A folder of this user's that the same command, started again in the same place, asks for, too.
 
-    For a `generate` whose run only its recipe can name. The run itself has a lock of its own; this one is sooner.
+    For a `generate` or `dialogue` whose run only its recipe can name. The run itself has a lock of its own; this one is
+    sooner.
     """
-    if words[:1] != ["generate"] or any(word in ("--dry-run", "--help", "-h") for word in words):
+    if not words or words[0] not in _CHAINS or any(word in ("--dry-run", "--help", "-h") for word in words):
         return None
     ours = sorted(
         f"{name}={value}" for name, value in environment.items() if name.startswith(("SELFINSTRUCT_", "OPENAI_"))

@@ -148,7 +148,8 @@ def scripted_answer(request: Request) -> str:
     """What ``--api fake`` says: a function of the request's draw, and of its prompt only in language and beginning.
 
     For ``classify`` yes or no, for ``instances`` one worked example, for ``alpaca`` and ``belle`` five whole tasks, for
-    any other stage a list of seven instructions. In Chinese where the prompt is.
+    ``topics`` and ``openers`` as many items as are asked for, for ``dialogue`` a turn; for any other stage a list of
+    seven instructions. In Chinese where the prompt is.
     """
     match request.draw.stage:
         case "classify":
@@ -158,6 +159,12 @@ def scripted_answer(request: Request) -> str:
             return _scripted_example(request)
         case "alpaca" | "belle":
             return _scripted_tasks(request)
+        case "topics" | "openers":
+            return _scripted_items(request)
+        case "expand":
+            return _instruction(request, 0)
+        case "dialogue":
+            return _instruction(request, 0) if request.draw.step % 2 else _scripted_texts(request, "turn")[1]
         case _:
             return _scripted_list(request)
 
@@ -170,6 +177,14 @@ def _scripted_list(request: Request) -> str:
     first = last if left_open else last + 1
     lines = [f"<task {number}> {_instruction(request, number)}" for number in range(first, first + _NEW_TASKS)]
     return "\n".join(lines).removeprefix(f"<task {first}>" if left_open else "")
+
+
+def _scripted_items(request: Request) -> str:
+    """A numbered list up to the number that is the stop; the first number is not said again where it is left open."""
+    count = int((re.findall(r"\d+", " ".join(request.stop)) or [_NEW_TASKS + 1])[-1]) - 1
+    words = 2 if request.draw.stage == "topics" else len(_COLUMNS)
+    lines = [f"{number}. {_instruction(request, number, words)}" for number in range(1, count + 1)]
+    return "\n".join(lines).removeprefix("1." if _shown(request).rstrip().endswith("\n1.") else "")
 
 
 def _scripted_tasks(request: Request) -> str:
@@ -214,12 +229,12 @@ def _scripted_texts(request: Request, number: str) -> tuple[str, str]:
     return f"This input is scripted, number {mark}.", f"This output is scripted, number {mark}."
 
 
-def _instruction(request: Request, number: int) -> str:
-    """One phrase of each column, chosen by the draw."""
+def _instruction(request: Request, number: int, columns: int = len(_COLUMNS)) -> str:
+    """One phrase of each of the first columns, chosen by the draw."""
     chinese = _is_chinese(request)
     choice = _number(request.draw, str(number))
     phrases = []
-    for column in _CHINESE_COLUMNS if chinese else _COLUMNS:
+    for column in (_CHINESE_COLUMNS if chinese else _COLUMNS)[:columns]:
         choice, place = divmod(choice, len(column))
         phrases.append(column[place])
     return f"{''.join(phrases)}（脚本）。" if chinese else f"{' '.join(phrases)} (scripted)."

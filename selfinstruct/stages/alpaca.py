@@ -82,7 +82,7 @@ class Alpaca:
     def prompt(self, job: Job) -> Request:
         """The list so far, to be continued, or the array, to be filled."""
         demos = [_parts(demo.instruction, demo.input, demo.output) for demo in job.material]
-        many = {"tasks": self.tasks, "new_tasks": self.tasks - len(demos)}
+        many: dict[str, Any] = {"tasks": self.tasks, "new_tasks": self.tasks - len(demos)}
         shown = self.prompt_file.render(self.rendering, demos=demos, **many)
         return Request(
             draw=job.draw(),

@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.lean_server MEDIAN_SECONDS SIGMA     prints its port, then serves until its stdin closes
 GET /stats    requests, and the mean number in flight since the last GET /mark
+GET /mark     the same, and starts measuring anew
 """
 
 from __future__ import annotations
@@ -92,9 +93,9 @@ class Answering(asyncio.Protocol):
                 self.state.change(1)
                 asyncio.get_running_loop().call_later(self.state.latency(), self.answer)
                 continue
+            body = self.state.stats()
             if head.startswith(b"get /mark"):
                 self.state.mark()
-            body = self.state.stats()
             self.transport.write(HEAD % len(body) + body)
 
     def answer(self) -> None:

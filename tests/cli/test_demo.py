@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from selfinstruct.models import weights
-from selfinstruct.schema import TaskInstance
+from selfinstruct.schema import Dialogue, TaskInstance
 from selfinstruct.store import lines_of
 from tests.command import data_files, invoke
 
@@ -19,7 +19,7 @@ pytestmark = [
 
 
 def test_a_real_model_goes_all_the_way_and_coming_back_costs_nothing(tmp_path: Path) -> None:
-    """New instructions, verdicts and instances from real completions; the same command again asks nobody."""
+    """Instructions, verdicts, instances and dialogues from real completions; the same command again asks nobody."""
     pytest.importorskip("xllamacpp")
     command = (
         "generate",
@@ -49,3 +49,17 @@ def test_a_real_model_goes_all_the_way_and_coming_back_costs_nothing(tmp_path: P
     again = invoke(*command, "--max-unusable", 1, "--json")
     assert (again.code, orjson.loads(again.out)["new_calls"]) == (0, 0)
     assert data_files(tmp_path / "demo") == before
+
+    began = ("dialogue", "--recipe", "demo-dialogue", "--from", "demo", "-n", 2)
+    talk = (*began, "--run", "talk", "--output-dir", tmp_path)
+    talked = invoke(*talk, "--max-unusable", 1, "--json")
+    assert talked.code == 0, talked.err
+    stages = {stage["stage"]: stage for stage in orjson.loads(talked.out)["stages"]}
+    assert (stages["openers"]["accepted"], stages["dialogue"]["jobs"]) == (2, 2)
+    assert stages["dialogue"]["calls"] >= 2
+    for line in lines_of(tmp_path / "talk" / "dialogue", "shard"):
+        roles = [message.role for message in Dialogue.model_validate_json(line).messages]
+        assert roles == ["user", "assistant"] * (len(roles) // 2)
+    before = data_files(tmp_path / "talk")
+    assert orjson.loads(invoke(*talk, "--max-unusable", 1, "--json").out)["new_calls"] == 0
+    assert data_files(tmp_path / "talk") == before

@@ -13,7 +13,8 @@ from selfinstruct import resources, seed_tasks
 from selfinstruct.config import resolve
 from selfinstruct.filters import rouge_l
 from selfinstruct.filters.rouge_l import RougeLNovelty
-from selfinstruct.methods import METHODS, Parts
+from selfinstruct.links import Parts
+from selfinstruct.methods import METHODS
 from selfinstruct.schema import Instruction, Provenance
 from tests.command import Ended, data_files, invoke
 

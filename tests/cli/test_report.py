@@ -206,7 +206,8 @@ def test_stopping_is_said_below_the_bar(terminal: None, capsys: Captured) -> Non
 def stage(accepted: int, rejects: int = 0, rounds: int = 1) -> Any:
     """A stage that has screened so much."""
     tally = SimpleNamespace(accepted=accepted, rejects={"too_similar": rejects} if rejects else {}, rounds=rounds)
-    return SimpleNamespace(store=SimpleNamespace(accepted=accepted, tally=tally))
+    store = SimpleNamespace(accepted=accepted, tally=tally)
+    return SimpleNamespace(store=store, stage=SimpleNamespace(name="instances"))
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,9 @@ def stage(accepted: int, rejects: int = 0, rounds: int = 1) -> Any:
 def test_how_far_a_chain_is(accepted: int, rejects: int, rate: str) -> None:
     """Accepted instructions of the first stage, instances of the last, and how many candidates are kept."""
     account = launch.Account("run", 40, new_calls=9, new_tokens=800)
-    shown = report.generating(account, [stage(accepted, rejects), stage(10)])
+    chain = [stage(accepted, rejects), stage(10)]
+    account.tallies["bootstrap"] = chain[0].store.tally
+    shown = report.generating(account, chain)
     assert shown[:3] == (accepted, 40, f"10 instances, 9 calls, 800 tokens, {rate}")
     candidates = accepted + rejects
     assert shown.fields == {"instances": 10, "candidates": candidates, "new_calls": 9, "new_tokens": 800}
@@ -305,7 +308,7 @@ def generated(**fields: Any) -> launch.Account:
         Spending("instances", "settled", None, 20, 2000, 400, USD // 5, 0),
         Spending("instances", "unusable", "UnusableResponse", 1, 100, 20, USD // 100, 0),
     ]
-    return launch.Account("run", 20, tallies, spending, seconds=2.5, new_calls=36, **fields)
+    return launch.Account("run", 20, "", tallies, spending, seconds=2.5, new_calls=36, **fields)
 
 
 def test_a_chain_is_told_stage_by_stage() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import pytest
 
-from selfinstruct import wire
+from selfinstruct import guards, wire
 from selfinstruct.errors import RequestRefused
 from selfinstruct.models.fake import FakeModel, scripted_answer
-from selfinstruct.schema import Completion, Draw, Endpoint, Message, Request
+from selfinstruct.protocols import Turn
+from selfinstruct.schema import Completion, Draw, Endpoint, Lang, Message, Request
 
 ENDPOINT = Endpoint(identity="fake", model="fake")
 LIST = "<tasks>\n<task 1> Name a tree.\n<task 2> Name a bird.\n<task 3>\n"
@@ -142,3 +144,77 @@ def test_a_chat_example_has_all_its_tags() -> None:
     """Nothing was left open."""
     shown = "<example 1>\n<input>\na\n<output>\nb\n\nNow do the same."
     assert scripted_answer(asked("instances", shown)).startswith("<example 1>\n<input>\nThis input is scripted")
+
+
+# --- dialogues and what they begin with -----------------------------------------------------------------------------
+
+
+def numbered(text: str, left_open: bool) -> list[str]:
+    """The items of a numbered list, whose first number may stand in the prompt; the numbers have to be right."""
+    lines = (f"1.{text}" if left_open else text).split("\n")
+    assert [line.partition(". ")[0] for line in lines] == [str(number) for number in range(1, len(lines) + 1)]
+    return [line.partition(". ")[2] for line in lines]
+
+
+@pytest.mark.parametrize("stage", ["topics", "openers"])
+@pytest.mark.parametrize("count", [1, 9, 37])
+def test_as_many_items_come_as_the_prompt_asks_for(stage: str, count: int) -> None:
+    """The number behind the last one is the stop; a list that the prompt began is gone on with."""
+    chat = asked(stage, f"Write {count} questions.").model_copy(update={"stop": (f"\n{count + 1}.",)})
+    transcript = drawn(stage, prompt="Topic: 5 trees\n\n1.").model_copy(update={"stop": (f"\n{count + 1}.",)})
+    items = numbered(scripted_answer(chat), left_open=False)
+    assert len(items) == len(set(items)) == count
+    assert numbered(scripted_answer(transcript), left_open=True) == items
+    assert all(item.endswith(" (scripted).") for item in items)
+
+
+def test_a_list_without_a_stop_has_seven_items() -> None:
+    """An endpoint may know of no stops."""
+    assert len(numbered(scripted_answer(asked("openers", "Write questions.")), left_open=False)) == 7
+
+
+def test_subtopics_are_shorter_than_openers() -> None:
+    """Two phrases against five."""
+    topics, openers = (
+        numbered(scripted_answer(asked(stage, "Go.")), left_open=False) for stage in ("topics", "openers")
+    )
+    assert max(len(item.split()) for item in topics) < min(len(item.split()) for item in openers)
+
+
+def test_items_are_in_the_language_of_the_prompt() -> None:
+    """By a single Chinese character in it."""
+    items = numbered(scripted_answer(asked("openers", "写问题")), left_open=False)
+    assert all(re.fullmatch(r"[\u4e00-\u9fff，]+（脚本）。", item) for item in items)
+
+
+def test_an_expanded_instruction_is_one_line() -> None:
+    """No list and no number."""
+    said = scripted_answer(asked("expand", "Write a poem."))
+    assert (said.count("\n"), said.endswith(" (scripted)."), said[0].isupper()) == (0, True, True)
+    assert scripted_answer(asked("expand", "写一首诗")).endswith("（脚本）。")
+
+
+def turn(step: int, k: int = 0, message: str = "Hello") -> str:
+    """What is said at a step of a dialogue."""
+    draw = Draw(stage="dialogue", round=0, slot=0, step=step, k=k)
+    return scripted_answer(Request(draw=draw, messages=(Message(role="user", content=message),)))
+
+
+def test_sides_take_turns() -> None:
+    """Even steps answer, odd ones ask for something; each turn is another text, and so is a second try."""
+    answers, turns = [turn(step) for step in (0, 2, 4)], [turn(step) for step in (1, 3, 5)]
+    assert all(re.fullmatch(r"This output is scripted, number [0-9a-f]{6}\.", said) for said in answers)
+    assert all(said.endswith(" (scripted).") for said in turns)
+    assert len({*answers, *turns, turn(0, 1), turn(1, 1)}) == 8
+    assert turn(0, message="你好").startswith("这段输出是脚本写的，编号")
+
+
+@pytest.mark.parametrize(("lang", "message"), [("en", "Hello"), ("zh", "你好")], ids=["en", "zh"])
+def test_no_guard_takes_offence_at_a_scripted_turn(lang: Lang, message: str) -> None:
+    """So that a dry run goes through all rounds."""
+    said: list[Message] = [Message(role="user", content=message)]
+    for step in range(14):
+        role: Literal["user", "assistant"] = "user" if step % 2 else "assistant"
+        spoken = Turn(role, turn(step, message=message), said, lang)
+        assert [drop for guard in guards.guards(lang) if (drop := guard.check(spoken))] == []
+        said.append(Message(role=role, content=spoken.text))

@@ -1,0 +1,156 @@
+"""What commands do that run a chain of stages: open the models, plan, run beside a progress bar, print the account."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from selfinstruct.cli import options
+from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from selfinstruct.config import Settings
+    from selfinstruct.launch import Plan
+    from selfinstruct.models.opening import Opened
+    from selfinstruct.recipe import Recipe
+    from selfinstruct.runner import StageRun
+
+
+class Asked(NamedTuple):
+    """What was asked for: the run's name, empty for the default one; how many records, None for all there are; and
+    whether that many ``more``.
+    """
+
+    run: str
+    wanted: int | None
+    more: bool
+
+
+class Shows(NamedTuple):
+    """How a command tells what it does."""
+
+    as_json: bool
+    quiet: bool
+    as_events: bool
+
+
+def number_of(text: str, option: str) -> tuple[int, bool]:
+    """``N`` or ``+N`` as a number, and whether it had a plus. Raises `UsageProblem` naming the option."""
+    if not re.fullmatch(r"\+?[0-9]+", text) or int(text) == 0:
+        raise UsageProblem(f"{option} '{text}': expected a number above 0, or +N to extend a run by N")
+    return int(text), text.startswith("+")
+
+
+def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) -> None:
+    """Start a run, or go on with it. Raises what stopped it, once the account is printed."""
+    from selfinstruct import launch
+    from selfinstruct.cli import report
+    from selfinstruct.models import opening
+    from selfinstruct.run_folder import run_path
+
+    recipe = opening.named_roles(recipe)
+    opened = opening.open_models(recipe, settings, _roles(recipe))
+    run = asked.run or default_run(recipe, opened)
+    recipe, teacher = _stood_in(recipe, opened)
+    plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
+    account = launch.Account(run, _target(plan, asked), counted=plan.links[plan.counted].stage.name)
+    account.notes += plan.notes
+    if not shows.quiet and not shows.as_events:
+        _note_idle_concurrency(plan)
+    stop: SelfinstructError | None = None
+    unit = "dialogue" if recipe.method == "ultrachat" else "task"
+    with report.Progress(run, unit, quiet=shows.quiet, as_json=shows.as_events) as progress:
+
+        def watch(chain: Sequence[StageRun]) -> None:
+            if chain:
+                progress.update(lambda: report.generating(account, chain), stopping=account.stopping)
+
+        try:
+            launch.run(plan, account, watch)
+        except UnknownModel as error:
+            stop = UnknownModel(f"{error}{options.offered(recipe.model, settings)}")
+        except SelfinstructError as error:
+            stop = error
+        progress.stopped(stop)
+    if account.tallies and (shows.as_json or not shows.quiet):
+        report.print_account(account, plan, stop, as_json=shows.as_json)
+    if stop is not None:
+        if shows.as_events:
+            raise typer.Exit(stop.exit_code)  # the last event has said why
+        raise stop
+
+
+def show_plan(recipe: Recipe, settings: Settings, asked: Asked, *, as_json: bool) -> None:
+    """--dry-run: what would be sent first, and what all that is left to do would come to."""
+    from selfinstruct import estimating, launch, wire
+    from selfinstruct.cli import estimates
+    from selfinstruct.models import opening
+    from selfinstruct.run_folder import run_path
+
+    recipe = opening.named_roles(recipe)
+    opened = estimating.unopened_roles(recipe, settings, _roles(recipe))
+    run = asked.run or default_run(recipe, opened)
+    recipe, teacher = _stood_in(recipe, opened)
+    plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
+    endpoint, request = estimating.first_request(plan)
+    forecast = estimating.of_run(plan, _target(plan, asked))
+    estimates.print_forecast(forecast, wire.body(endpoint, request), as_json=as_json)
+
+
+def default_run(recipe: Recipe, opened: dict[str, Opened]) -> str:
+    """The name of a run that was given none: what makes it, its language, its model."""
+    from selfinstruct.run_folder import slug
+
+    asked = opened["assistant" if recipe.method == "ultrachat" else "teacher"]
+    replayed = "-replay" if recipe.model.api == "replay" else ""
+    made_by = f"dialogue-{_began(recipe)}" if recipe.method == "ultrachat" else recipe.method
+    return f"{made_by}-{recipe.lang}-{slug(asked.endpoint.model)}{replayed}"
+
+
+def _began(recipe: Recipe) -> str:
+    """The sector, and what dialogues began with where that is the user's own."""
+    entry = {"file": "-openers", "run": "-from", "entities": "-entities"}.get(recipe.openers.entry, "")
+    return recipe.dialogue.sector + entry
+
+
+def _stood_in(recipe: Recipe, opened: dict[str, Opened]) -> tuple[Recipe, Opened]:
+    """The recipe and the run's own model, taken out of ``opened``; where no stage asks it, the assistant's instead.
+
+    Only once all are opened: whose key goes where is decided by what the user has named.
+    """
+    from selfinstruct.models import opening
+
+    if (teacher := opened.pop("teacher", None)) is not None:
+        return recipe, teacher
+    return recipe.model_copy(update={"model": opening.recipe_of(recipe, "assistant")}), opened["assistant"]
+
+
+def _roles(recipe: Recipe) -> Collection[str]:
+    """Who is asked by the stages of a recipe."""
+    if recipe.method != "ultrachat":
+        return ("teacher",)
+    return ("user", "assistant") if recipe.openers.entry in ("file", "run") else ("teacher", "user", "assistant")
+
+
+def _target(plan: Plan, asked: Asked) -> int:
+    from selfinstruct import launch
+
+    if asked.wanted is not None:
+        return launch.target_of(plan, asked.wanted, more=asked.more)
+    return plan.all_there_is
+
+
+def _note_idle_concurrency(plan: Plan) -> None:
+    most = plan.recipe.round_size * plan.recipe.lag
+    asked = plan.settings.concurrency
+    if plan.recipe.method != "ultrachat" and asked and asked > most:
+        typer.echo(
+            f"selfinstruct: --concurrency {asked}, but the first stage has at most {most} calls in flight"
+            f" (round_size {plan.recipe.round_size} x lag {plan.recipe.lag}); a new run with"
+            f" --set lag={-(-asked // plan.recipe.round_size)} keeps more",
+            err=True,
+        )
