@@ -323,13 +323,14 @@ def _of_roles(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_sector(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Rounds and entry, where they are not said: those of the sector."""
+    """Rounds, entry and length, where they are not said: those of the sector."""
     dialogue, openers = given.get("dialogue", {}), given.get("openers", {})
     sector = dialogue.get("sector", "world") if isinstance(dialogue, dict) else ""
     if sector not in ENTRIES or not isinstance(openers, dict):
         return {}  # told by its field
+    longer = {"max_tokens": 2048} if sector == "writing" else {}  # a text grows with each wish
     return {
-        "dialogue": {"rounds": ROUNDS[sector], **dialogue},
+        "dialogue": {"rounds": ROUNDS[sector], **longer, **dialogue},
         "openers": {"entry": ENTRIES[sector], **openers},
     }
 

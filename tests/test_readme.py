@@ -203,9 +203,9 @@ _TAGS = {
     "instances": "<example 1>",
     "bootstrap": r"<task \d+>",
     "alpaca": rf"\d\. (?:Instruction:|指令：)|{re.escape(_ARRAY)}",
-    "dialogue": "You are a helpful assistant|Switch sides now|你是一个|现在换",
+    "dialogue": "You are a helpful assistant|Switch sides now|你是一位|现在换",
     "openers": r'"1\." to "|“1\.”到“',
-    "expand": "如果他多花点工夫|in more detail",
+    "expand": "如果他多花点工夫|代笔|say in detail",
 }
 
 

@@ -45,7 +45,7 @@ def dialogue(
         Lang | None, typer.Option(help="The language of prompts, personas and guards. [default: en]")
     ] = None,
     api: Annotated[
-        Api | None, typer.Option(help="Who writes openers, and both sides. [default: local; --endpoint: chat]")
+        Api | None, typer.Option(help="Who writes the openers and plays both sides. [default: local; --endpoint: chat]")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Its name. [default: as for generate]")] = None,
     endpoint: options.EndpointOption = None,
@@ -81,7 +81,7 @@ def dialogue(
     ] = None,
     personas: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Who plays the user: a file of your own. [default: the shipped ones]"),
+        typer.Option(metavar="FILE", help="Personas of your own, a JSON Lines file. [default: the 72 shipped ones]"),
     ] = None,
     rounds: Annotated[
         str | None,
@@ -98,7 +98,7 @@ def dialogue(
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="The assistant's. [default: 0.7]")] = None,
     user_temperature: Annotated[float | None, typer.Option(help="The user's. [default: 1.0]")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Of an answer. [default: 1024]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Of an answer. [default: 1024; writing: 2048]")] = None,
     concurrency: options.Concurrency = None,
     rpm: options.Rpm = None,
     tpm: options.Tpm = None,

@@ -64,7 +64,9 @@ class Writings:
     def prompt(self, job: Job) -> Request:
         """The type of text, the subjects, and how many instructions are asked for."""
         type, about = job.material
-        named = {"type": type.type, "purpose": type.purpose, "about": about.topic}
+        colon = "：" if self.lang == "zh" else ": "
+        area = f"{about.topic}{colon}{about.scope}" if about.scope else about.topic
+        named = {"type": type.type, "purpose": type.purpose, "about": area}
         return asked(job, self.prompt_file.render(self.rendering, **named, count=self.count), self.sampling)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:

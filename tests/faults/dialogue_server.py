@@ -211,7 +211,10 @@ class DialogueServer:
             return web.json_response({"error": {"message": "who are you?"}}, status=401)
         if fault := self.fault(request.path, before):
             return web.Response(status=fault[0], body=fault[1], content_type="application/json")
-        body, rng = orjson.loads(sent), Random(body_hash(sent))
+        body = orjson.loads(sent)
+        asked = wanted(body)
+        # By what was said, not by how a prompt is worded: figures of a test are not to change with a comma.
+        rng = Random(f"{asked.kind} {asked.said}" if asked.said else body_hash(sent))
         self.models[body["model"]] += 1
         self.bodies.append(body)
         self.in_flight += 1
@@ -219,7 +222,7 @@ class DialogueServer:
             await asyncio.sleep(self._latency(rng))
         finally:
             self.in_flight -= 1
-        said = self._said(wanted(body), rng)
+        said = self._said(asked, rng)
         if said.status != 200:
             problem = {"message": said.text, "type": "invalid_request_error", "code": None}
             return web.json_response({"error": problem}, status=said.status)
