@@ -37,9 +37,8 @@ _QUESTION, _INSTRUCTION, _EXPANDED, _SAMPLE = 20, 35, 120, 200
 _FRAME = 4  # tokens of a message beside its text
 
 ASSUMPTIONS = (
-    "dialogues: every turn reads what was said before it; rounds as they are drawn, or as they came out so far",
-    f"likely: answers of {LIKELY_ANSWER} tokens at most, turns of the user of {LIKELY_TURN}; low: a quarter of that;"
-    " high: each as long as it may be, and every turn asked again as often as it may be",
+    "dialogues: every turn reads what was said before it; rounds as they are drawn, or as they came out so far; high:"
+    " turns as long as they may be, and each asked again as often as it may be"
 )
 
 
@@ -106,7 +105,8 @@ def of_dialogues(plan: Plan, known: SoFar, prices: Sides) -> tuple[Estimate, str
     seen = _reached(known) or drawn
     uses = [_use(stage, lengths, steps, prices) for lengths, steps in ((low, seen), (likely, seen), (high, drawn))]
     uses[2] = uses[2].scaled(uses[2].calls * (1 + stage.resamples))
-    why = "as measured in this run" if measured else "--answer-tokens and --turn-tokens tell better"
+    guessed = "low: a quarter of that; --answer-tokens and --turn-tokens tell better"
+    why = "as measured in this run" if measured else "as told" if told else guessed
     where = f"answers of {float(likely.answer):.0f} tokens, turns of the user of {float(likely.turn):.0f}: {why}"
     return Estimate(*uses), where
 

@@ -158,7 +158,7 @@ def of_run(plan: Plan, target: int) -> Forecast:
     counted = manifests[plan.counted]
     forecast = Forecast(
         "openers" if plan.recipe.method == "ultrachat" else "instructions",
-        max(0, target - (counted.accepted if counted else 0)),
+        max(0, (target if plan.most is None else min(target, plan.most)) - (counted.accepted if counted else 0)),
         {},
         {plan.answering[role].endpoint.model: price for role, price in prices.items()},
         caps,
@@ -182,7 +182,7 @@ def of_run(plan: Plan, target: int) -> Forecast:
             sides = dialogue_forecast.Sides(prices["assistant"], prices["user"])
             thousand, lengths = dialogue_forecast.of_dialogues(plan, so_far, sides)
             forecast.stages[link.stage.name] = dialogue_forecast.still(thousand, wanted, so_far)
-            forecast.assumptions += [*dialogue_forecast.ASSUMPTIONS, lengths]
+            forecast.assumptions += [dialogue_forecast.ASSUMPTIONS, lengths]
             continue
         summed = Estimate()
         for job in _jobs(plan, link):

@@ -24,6 +24,7 @@ from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Endpoint, Instruction, Lang, Provenance, Rendering, SeedTask
 from selfinstruct.stages.given import Given
+from selfinstruct.stages.requests import Requests
 from selfinstruct.store import Manifest, StageStore, Tally, read_manifest
 
 
@@ -58,7 +59,13 @@ class Plan:
     def all_there_is(self) -> int:
         """How many openers a file or run holds; 100, as for other runs, where a model makes them."""
         stage = self.links[self.counted].stage
-        return len(stage.texts) if isinstance(stage, Given) else 100
+        return stage.most if isinstance(stage, Given) else 100
+
+    @property
+    def most(self) -> int | None:
+        """How many records of the counted stage there can be; None where a model makes up ever more."""
+        stage = self.links[self.counted].stage
+        return stage.most if isinstance(stage, Given | Requests) else None
 
     @property
     def notes(self) -> list[str]:
@@ -233,8 +240,9 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
     account.notes += [
         line for run in chain for item in run.filters if isinstance(item, Straining) and (line := item.strain())
     ]
-    account.exhausted = runner.exhausted
-    account.through = runner.through
+    account.exhausted, account.through = runner.exhausted, runner.through
+    if runner.through and (few := chain[plan.counted].store.accepted) < account.target:
+        account.notes.append(f"{few} of {account.target}: there are no more openers where these came from")
     if runner.exhausted:
         accepted = chain[plan.counted].store.accepted
         other = "topics" if plan.recipe.method == "ultrachat" else "seed tasks"

@@ -163,8 +163,8 @@ class Materials(Sequence[Passage]):
     def _tell(self) -> None:
         if self.skipped:
             self.notes.append(
-                f"{self.skipped} sentences of the materials were left out: each is larger than a passage may be"
-                f" ({self._tokens} tokens)"
+                f"sentences of the materials left out, since each is larger than a passage may be ({self._tokens}"
+                f" tokens): {self.skipped}"
             )
         if self._without_text:
             self.notes.append(f"{self._without_text} rows of the materials hold an empty text: passed over")

@@ -114,13 +114,21 @@ def _opener_of(row: dict[str, Any], place: str) -> str:
 
 
 def _first_turn(turns: list[Any], place: str) -> Any:
-    """What is said first: turns are texts, the user's first (UltraChat), or name who speaks (OpenAI, ShareGPT)."""
-    first = turns[0]
+    """What is said first: turns are texts, the user's first (UltraChat), or name who speaks (OpenAI, ShareGPT).
+
+    A system message is no turn, and passed over.
+    """
+    said = [turn for turn in turns if not (isinstance(turn, dict) and _speaker(turn) == "system")]
+    first = said[0] if said else turns[0]
     if isinstance(first, str):
         return first
     if not isinstance(first, dict):
         raise BadData(f"{place} begins with no turn, but {type(first).__name__}; mend or drop the line")
-    speaker = first.get("role", first.get("from"))
+    speaker = _speaker(first)
     if speaker not in _USERS:
         raise BadData(f"{place} begins with a turn of '{speaker}', not of the user; drop that turn, or the line")
     return first.get("content", first.get("value"))
+
+
+def _speaker(turn: dict[str, Any]) -> Any:
+    return turn.get("role", turn.get("from"))

@@ -40,9 +40,9 @@ class OpenerRun(Sequence[Given]):
 
     @classmethod
     def open(cls, run: Path) -> OpenerRun:
-        """The records of the run in this folder; of one that is not finished, those in its shards so far.
+        """The records of the run in this folder.
 
-        Raises `BadData` where there are none, or none that a dialogue can begin with, and `DamagedRun` for a shard
+        Raises `BadData` where there are none, none that a dialogue can begin with, or more to come, and `DamagedRun` for a shard
         that is not as it was written.
         """
         path = run.resolve()
@@ -50,6 +50,11 @@ class OpenerRun(Sequence[Given]):
         manifest = read_manifest(path / stages[-1]) if stages else None
         if manifest is None or not manifest.accepted:
             raise BadData(f"{run}: no finished records here; 'selfinstruct status' lists the runs")
+        if manifest.state == "running":
+            raise BadData(
+                f"{run}: is not finished, and what it will hold is not known yet: finish it first, or export what it"
+                " has and give that to --openers"
+            )
         if manifest.kind not in _KINDS:
             raise BadData(
                 f"{run}: its records are of the kind {manifest.kind}, and no instructions; name a run of"
@@ -58,8 +63,6 @@ class OpenerRun(Sequence[Given]):
         openers = cls(path / stages[-1], manifest.kind)
         for shard in manifest.shards:
             openers._index(shard.number, shard.number * manifest.rounds_per_shard)
-        if manifest.state == "running":
-            openers.notes.append(f"run '{path.name}' is not finished: its first {len(openers)} records are taken")
         return openers
 
     @property

@@ -14,6 +14,7 @@ from selfinstruct.schema import AnswerForm, JsonMode, Lang, Limits, Noun, Sampli
 
 Api = Literal["local", "chat", "completion", "fake", "replay"]
 Method = Literal["self-instruct", "alpaca", "belle", "ultrachat"]
+_WIRE: frozenset[str] = frozenset({"chat", "completion"})
 Entry = Literal["topics", "entities", "types", "materials", "file", "run"]
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -177,7 +178,7 @@ class TopicsRecipe(Sampling):
     max_tokens: int = Field(default=1024, ge=1)
     file: str = ""  # meta topics of the user's own; empty: the 30 shipped ones of the language
     subtopics: int = Field(default=37, ge=1)  # asked for of each meta topic: 30 times 37 is 1110
-    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject above this ROUGE-L F1
+    threshold: str = Field(default="0.7", coerce_numbers_to_str=True)  # reject at this ROUGE-L F1 and above
     similar: str = "above:0.5"
 
 
@@ -313,13 +314,23 @@ def _of_roles(given: Mapping[str, Any]) -> dict[str, Any]:
     filled = {}
     for role in ("user", "assistant"):
         table = given.get(role)
-        if not isinstance(table, dict) or not isinstance(model, dict):
-            continue  # told by its field
-        if not table.keys() & {"api", "endpoint", "base_url"}:
-            filled[role] = {**model, **table}
-        elif "api" in model and not table.keys() & {"api", "endpoint"}:
-            filled[role] = {**{name: model[name] for name in ("api", "name") if name in model}, **table}
+        if isinstance(table, dict) and isinstance(model, dict):  # else told by its field
+            filled[role] = {**_inherited(model, table), **table}
     return filled
+
+
+def _inherited(model: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a role takes over of the run's model: nothing beside an endpoint of its own, all that an API leaves open.
+
+    Another address is taken to have the model of the same name, and to be asked in the same way.
+    """
+    if "endpoint" in table:
+        return {}
+    api = model.get("api", "chat" if model.get("endpoint") else "local")
+    own = table.get("api", "chat" if "base_url" in table and api not in _WIRE else api)
+    if own != api and not {own, api} <= _WIRE:
+        return {"api": own} | ({"base_url": model["base_url"]} if own in _WIRE and "base_url" in model else {})
+    return {"api": own, "name": model.get("name", "")} if "base_url" in table else {**model, "api": own}
 
 
 def _of_sector(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ any         openers (lines of a file, entities, another run's records) ─► di
 from __future__ import annotations
 
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter
 from selfinstruct.recipe import OpenersRecipe, TopicsRecipe
 from selfinstruct.schema import Instruction, Lang, Provenance, Rendering, Sampling
+from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.stages.dialogue import Dialogues, Side
 from selfinstruct.stages.expand import Expand
 from selfinstruct.stages.given import Given
@@ -36,6 +38,9 @@ from selfinstruct.token_estimate import estimate
 
 _TOKENS_A_TOPIC, _TOKENS_A_QUESTION, _TOKENS_AN_INSTRUCTION, _TOKENS_EXPANDED = 8, 25, 35, 120
 """Of one item of a list, about; a question and an instruction are a sentence or two."""
+
+_STEPS = 10**9
+"""Of the scale from 0 to 1; scores of two texts are much coarser."""
 
 _SAMPLE = 200
 """Openers whose language is looked at."""
@@ -133,6 +138,7 @@ def _requests(parts: Parts) -> Link:
     if not paths:
         raise UsageProblem("the sector materials needs files: name them with --materials")
     materials = Materials.open(paths, tokens=recipe.passage_tokens, too_long=recipe.too_long)
+    _check_language(parts, "passages", materials)
     joins = dialogue_seeds.joins(parts.recipe.lang)
     prompt = parts.prompt("openers", "requests")
     stage = Requests(
@@ -156,7 +162,7 @@ def _given(parts: Parts) -> Link:
     recipe = parts.recipe.openers
     texts = OpenerFile.open(_source(recipe)) if recipe.entry == "file" else OpenerRun.open(_source(recipe))
     origin: Any = "given" if recipe.entry == "file" else "run"
-    _check_language(parts, texts)
+    _check_language(parts, "openers", texts)
     stage = Given(texts, origin, parts.recipe.dialogue.sector, parts.recipe.lang, parts.recipe.round_size)
     more, data = _used(parts)
     # They are the user's own words: nothing is refused but what would be asked twice.
@@ -164,14 +170,14 @@ def _given(parts: Parts) -> Link:
     return Link(stage, (), [ExactDuplicates(folded=True), *more], data=data, notes=tuple(texts.notes))
 
 
-def _check_language(parts: Parts, texts: OpenerFile | OpenerRun) -> None:
-    """Raise `BadData` where most of the openers are in another language: no dialogue would pass the guards."""
+def _check_language(parts: Parts, what: str, texts: OpenerFile | OpenerRun | Materials) -> None:
+    """Raise `BadData` where most of the texts are in another language: no dialogue would pass the guards."""
     spoken, lang = LanguageMatch(parts.recipe.lang), parts.recipe.lang
     sample = [texts[place] for place in range(0, len(texts), max(1, len(texts) // _SAMPLE))]
     foreign = [text for text in sample if not _is_in(spoken, text.text, lang)]
     if 2 * len(foreign) > len(sample):
         raise BadData(
-            f"{foreign[0].where}: {len(foreign)} of {len(sample)} openers looked at are not in the language of the run"
+            f"{foreign[0].where}: {len(foreign)} of {len(sample)} {what} looked at are not in the language of the run"
             f" ({lang}), such as this one: add --lang {'zh' if lang == 'en' else 'en'}, or take others"
         )
 
@@ -200,7 +206,9 @@ def _used(parts: Parts) -> tuple[list[Filter[Any]], dict[str, str]]:
 
 def _novelty(parts: Parts, table: str, recipe: TopicsRecipe | OpenersRecipe) -> RougeLNovelty:
     try:
-        return RougeLNovelty(recipe.threshold, tokenizer=parts.recipe.lang, similar=recipe.similar)
+        # The filter refuses what is above: so a score that equals the threshold, which no step is nearer to, is, too.
+        below = Fraction(max(0, ceil(exactly("threshold", recipe.threshold) * _STEPS) - 1), _STEPS)
+        return RougeLNovelty(str(below), tokenizer=parts.recipe.lang, similar=recipe.similar)
     except ValueError as error:
         raise UsageProblem(f"{table}.{error}") from error
 

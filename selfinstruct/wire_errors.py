@@ -174,7 +174,7 @@ def fault(
     fix = _fix(problem, fields) if status in (400, 422) else ""
     if _CONTEXT.search(problem.words):
         said += "; prompt and max_tokens together are too long for this model: lower max_tokens or the number of demos,"
-        said += " or in a dialogue the model's context in the recipe"
+        said += " or what a dialogue goes by (dialogue.user_context, dialogue.assistant_context)"
     return ConfigProblem(f"{said}; {fix}") if fix else RequestRefused(said, status=status)
 
 

@@ -158,7 +158,7 @@ def test_where_turns_of_the_user_are_to_come_and_none_came_nothing_is_measured_y
 def test_before_there_is_anything_to_measure_lengths_are_guessed(tmp_path: Path) -> None:
     """Likely answers and turns, a quarter of that, and as long as they may be."""
     told, where = of_dialogues(plan(tmp_path, (2, 2), resamples=0, max_tokens=2000), NOTHING, FREE)
-    assert where.startswith(f"answers of {LIKELY_ANSWER} tokens, turns of the user of 40: --answer-tokens")
+    assert where.startswith(f"answers of {LIKELY_ANSWER} tokens, turns of the user of 40: low: a quarter")
     assert [use.completion_tokens for use in told] == [1000 * (2 * 100 + 10), 1000 * (2 * 400 + 40), 1000 * 4256]
     short, _ = of_dialogues(plan(tmp_path, (2, 2), max_tokens=100, user_max_tokens=30), NOTHING, FREE)
     assert short.likely.completion_tokens == 1000 * (2 * 50 + 15)

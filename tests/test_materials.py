@@ -148,7 +148,7 @@ def test_a_sentence_larger_than_a_passage_may_be_skipped(write: Write) -> None:
     assert [passage.text for passage in passages] == [FOX, FOX]
     assert passages.skipped == 2
     assert passages.notes == [
-        "2 sentences of the materials were left out: each is larger than a passage may be (20 tokens)"
+        "sentences of the materials left out, since each is larger than a passage may be (20 tokens): 2"
     ]
 
 

@@ -93,11 +93,18 @@ def test_the_records_of_the_last_stage_are_openers(tmp_path: Path) -> None:
 
 
 def test_instructions_alone_are_openers(tmp_path: Path) -> None:
-    """Of a run that has only its first stage so far; that it is not finished is noted."""
+    """Of a run that has no more than its first stage."""
     stages = {"bootstrap": [[instruction("bootstrap-0-0-0", "Name a bird.")]]}
-    openers = OpenerRun.open(a_run(tmp_path / "birds", stages, state="running"))
+    openers = OpenerRun.open(a_run(tmp_path / "birds", stages))
     assert list(openers) == [Given("Name a bird.", "birds:bootstrap-0-0-0")]
-    assert openers.notes == ["run 'birds' is not finished: its first 1 records are taken"]
+    assert openers.notes == []
+
+
+def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:
+    """Its records are going to be others, and dialogues that began with some of them could not go on."""
+    stages = {"bootstrap": [[instruction("bootstrap-0-0-0", "Name a bird.")]]}
+    with pytest.raises(BadData, match=r"birds: is not finished.*finish it first, or export"):
+        OpenerRun.open(a_run(tmp_path / "birds", stages, state="running"))
 
 
 def test_the_digest_names_the_run_and_what_is_in_its_shards(tmp_path: Path) -> None:

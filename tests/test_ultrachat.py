@@ -108,7 +108,8 @@ def test_entities_take_the_place_of_topics(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_each_stage_reads_what_the_one_before_writes(tmp_path: Path, sector: str, lang: str) -> None:
     """And the first one starts from files."""
-    more = source(tmp_path) if sector == "materials" else {}
+    text = {"en": EN, "zh": "池塘在一月的头一个星期结了冰，三月里化开。"}[lang]
+    more = source(tmp_path, text=f"{text}\n") if sector == "materials" else {}
     links = chain(lang=lang, dialogue={"sector": sector}, openers=more)
     assert [link.stage.reads for link in links] == [None, *(link.stage.writes for link in links[:-1])]
 

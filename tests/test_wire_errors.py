@@ -261,7 +261,7 @@ def test_each_servers_way_to_say_too_long_refuses_one_request(status: int, said:
     """However it is put, and though some of them name a field we sent: the next request may be shorter."""
     error = fault(status, problem(said), fields=FIELDS)
     assert type(error) is RequestRefused
-    assert "too long for this model: lower max_tokens or the number of demos, or in a dialogue" in str(error)
+    assert "too long for this model: lower max_tokens or the number of demos, or what a dialogue" in str(error)
 
 
 @pytest.mark.parametrize(

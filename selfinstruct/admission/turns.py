@@ -164,7 +164,9 @@ class Turns:
     async def _wait(self, queue: deque[Waiting] | list[Waiting], waiting: Waiting) -> float:
         if not self._gate.lets(waiting.draw):
             raise Withdrawn(f"call {waiting.draw} is no longer needed")
-        if queue is self._wanting:
+        if (
+            queue is self._wanting and not self._breaker.is_open
+        ):  # then all take turns: a probe may cost a call its life
             insort(self._wanting, waiting, key=_age)
         else:
             queue.append(waiting)

@@ -94,7 +94,7 @@ def dialogue(
     output_dir: options.OutputDir = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")] = None,
     threshold: Annotated[
-        str | None, typer.Option(help="Reject openers above this ROUGE-L F1, an exact fraction. [default: 0.7]")
+        str | None, typer.Option(help="Reject openers at this ROUGE-L F1 and above, an exact fraction. [default: 0.7]")
     ] = None,
     temperature: Annotated[float | None, typer.Option(help="The assistant's. [default: 0.7]")] = None,
     user_temperature: Annotated[float | None, typer.Option(help="The user's. [default: 1.0]")] = None,
@@ -201,6 +201,8 @@ def _entry(
     """Where openers come from, where an option says it. Raises `UsageProblem` for two of them."""
     from selfinstruct.run_folder import find
 
+    if run is not None and not run.strip():
+        raise UsageProblem("--from '': names no run")
     given = {
         "--openers": ("file", [openers] if openers else []),
         "--from": ("run", [find(output_dir, run)] if run else []),

@@ -181,10 +181,11 @@ def _cut_short(tally: Tally) -> list[str]:
     if not tally.rejects or 2 * sum(tally.rejects.values()) <= tally.jobs:
         return []
     reason, count = min(tally.rejects.items(), key=lambda item: (-item[1], item[0]))
-    hint = (
-        "raise dialogue.user_max_tokens or dialogue.max_tokens" if reason == "truncated" else "show one, or try others"
-    )
-    return [f"note: many dialogues end before their rounds, most of all by '{reason}' ({count} turns): {hint}"]
+    hint = {
+        "truncated": "raise dialogue.user_max_tokens or dialogue.max_tokens",
+        "context": "raise dialogue.user_context or dialogue.assistant_context, if the models can read more",
+    }.get(reason, "'selfinstruct show' has what was asked and said; another --user-model may play better")
+    return [f"note: many dialogues end before their rounds, most of all by '{reason}' ({count}): {hint}"]
 
 
 def _next_after(stop: SelfinstructError | None) -> str:

@@ -111,11 +111,13 @@ def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
     """
     model, run = recipe_of(recipe, role), recipe.model
     own = {"user": settings.user_api_key, "assistant": settings.assistant_api_key}
-    variable = f"SELFINSTRUCT_{role.upper()}_API_KEY" if model is not recipe.model else "OPENAI_API_KEY"
+    variable = f"SELFINSTRUCT_{role.upper()}_API_KEY"
     if model.api not in ("chat", "completion"):
         return ApiKey("", variable)
     if (secret := own.get(role)) and (given := secret.get_secret_value().strip()):
         return ApiKey(given, variable)
+    if model is recipe.model:
+        variable = "OPENAI_API_KEY"
     homes = ["" if run.endpoint else run.base_url, settings.openai_base_url, DEFAULT_BASE_URL]
     if model is not run and _origin(model.base_url) not in map(_origin, homes):
         settings = settings.model_copy(update={"openai_api_key": None})

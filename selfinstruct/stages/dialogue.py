@@ -60,7 +60,7 @@ class Cast(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A turn that is no part of the dialogue, and why: whose, the how-manieth, and what was said before it."""
+    """A turn that is no part of the dialogue, and why: whose, its place (the opener's is 0), what stood before it."""
 
     reason: str
     detail: str

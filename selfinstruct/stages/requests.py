@@ -47,6 +47,11 @@ class Requests:
     writes = Opener
     roles = ("teacher",)
 
+    @property
+    def most(self) -> int:
+        """So many openers there are at most: all that is asked for about each passage."""
+        return len(self.materials) * self.count
+
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Opener]) -> list[Job]:
         """The next ``round_size`` passages; ``[]`` behind the last one."""
         start = round * self.round_size

@@ -158,7 +158,10 @@ def test_an_unknown_key_on_the_command_line_gets_the_same_suggestion(tmp_path: P
 def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None:
     """78."""
     assert is_one_line(
-        fake(tmp_path, "--recipe", "demoo"), 78, "demoo", "shipped recipes: alpaca, belle, demo, self-instruct"
+        fake(tmp_path, "--recipe", "demoo"),
+        78,
+        "demoo",
+        "shipped recipes: alpaca, belle, demo, demo-dialogue, self-instruct, ultrachat",
     )
 
 
