@@ -42,8 +42,8 @@ class OpenerRun(Sequence[Given]):
     def open(cls, run: Path) -> OpenerRun:
         """The records of the run in this folder.
 
-        Raises `BadData` where there are none, none that a dialogue can begin with, or more to come, and `DamagedRun` for a shard
-        that is not as it was written.
+        Raises `BadData` where there are none, none that a dialogue can begin with, or more to come, and `DamagedRun`
+        for a shard that is not as it was written.
         """
         path = run.resolve()
         stages = [started.stage for started in identity.of_run(path)]
