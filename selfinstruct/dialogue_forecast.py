@@ -27,6 +27,9 @@ from selfinstruct.token_estimate import estimate
 MEASURED = 50
 """Answered turns from which on a run's own lengths are reckoned with."""
 
+_LOOKED_AT = 2000
+"""Dialogues whose rounds are drawn to plan them; more come to the same on average."""
+
 _MANY, _CUT = 100, 10
 """So many dialogues tell their mean length to some 5 %; with a turn refused in ten fewer tell more than the draw."""
 
@@ -92,8 +95,8 @@ class Sides(NamedTuple):
     user: Price | None
 
 
-def of_dialogues(plan: Plan, known: SoFar, prices: Sides) -> tuple[Estimate, str]:
-    """What `SCALE` dialogues come to, and where their lengths come from, in words."""
+def of_dialogues(plan: Plan, known: SoFar, prices: Sides, dialogues: int = 0) -> tuple[Estimate, str]:
+    """What `SCALE` dialogues come to, and where their lengths come from, in words; ``dialogues`` are there in all."""
     stage = _stage(plan)
     measured = _measured(known.steps, stage.rounds[1])
     likely = measured or _guessed(plan, stage)
@@ -101,7 +104,7 @@ def of_dialogues(plan: Plan, known: SoFar, prices: Sides) -> tuple[Estimate, str
     low = likely if measured or told else likely._replace(answer=likely.answer / 4, turn=likely.turn / 4)
     limits = [Fraction(side.sampling.max_tokens) for side in stage.sides]
     high = likely._replace(opening=likely.opening * 2, answer=limits[0], turn=limits[1])
-    drawn = list(_steps(stage.rounds))
+    drawn = _as_they_will_be(plan, stage, known.jobs, dialogues) or list(_steps(stage.rounds))
     seen = _reached(known) or drawn
     uses = [_use(stage, lengths, steps, prices) for lengths, steps in ((low, seen), (likely, seen), (high, drawn))]
     uses[2] = uses[2].scaled(uses[2].calls * (1 + stage.resamples))
@@ -169,6 +172,18 @@ def _steps(rounds: tuple[int, int]) -> Iterator[tuple[int, Fraction]]:
         needed = step // 2 + 1 + step % 2  # rounds of the dialogues that come so far
         having = most - max(least, needed) + 1
         yield step, Fraction(having, most - least + 1)
+
+
+def _as_they_will_be(plan: Plan, stage: Dialogues, done: int, dialogues: int) -> list[tuple[int, Fraction]]:
+    """The same of the dialogues to come whose openers are given: their ids are known, and with them their rounds."""
+    if not isinstance(plan.links[plan.counted].stage, Given):
+        return []
+    places = (divmod(place, plan.recipe.round_size) for place in range(done, min(dialogues, done + _LOOKED_AT)))
+    opener: Opener = _job(plan).material
+    ids = (f"openers-{round}-{slot}-0" for round, slot in places)
+    rounds = [stage.cast(opener.model_copy(update={"id": id})).rounds for id in ids]
+    steps = range(2 * max(rounds, default=0) - 1)
+    return [(step, Fraction(sum(2 * each - 1 > step for each in rounds), len(rounds))) for step in steps]
 
 
 def _reached(known: SoFar) -> list[tuple[int, Fraction]]:

@@ -180,7 +180,7 @@ def of_run(plan: Plan, target: int) -> Forecast:
         wanted = calls.get(link.stage.name, (0, 0, 0))
         if isinstance(link.stage, Dialogues):
             sides = dialogue_forecast.Sides(prices["assistant"], prices["user"])
-            thousand, lengths = dialogue_forecast.of_dialogues(plan, so_far, sides)
+            thousand, lengths = dialogue_forecast.of_dialogues(plan, so_far, sides, wanted[1])
             forecast.stages[link.stage.name] = dialogue_forecast.still(thousand, wanted, so_far)
             forecast.assumptions += [dialogue_forecast.ASSUMPTIONS, lengths]
             continue

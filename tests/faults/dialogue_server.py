@@ -214,7 +214,8 @@ class DialogueServer:
         body = orjson.loads(sent)
         asked = wanted(body)
         # By what was said, not by how a prompt is worded: figures of a test are not to change with a comma.
-        rng = Random(f"{asked.kind} {asked.said}" if asked.said else body_hash(sent))
+        told = f"{asked.kind} {asked.said} {body.get('seed')}"
+        rng = Random(told if asked.said else body_hash(sent))
         self.models[body["model"]] += 1
         self.bodies.append(body)
         self.in_flight += 1

@@ -341,7 +341,7 @@ def test_history_is_left_out_by_whole_rounds_and_never_the_opener(tmp_path: Path
     with DialogueServer() as server:
         assert talk(server, tmp_path, "--openers", asked, "--rounds", 12, *options).code == 0
     said = {row["messages"][0]["content"]: [t["content"] for t in row["messages"]] for row in rows(tmp_path / "run")}
-    assert {len(turns) for turns in said.values()} == {24}
+    assert max(len(turns) for turns in said.values()) == 24
     shortened = 0
     for body in server.bodies:
         shown = [message["content"] for message in body["messages"] if message["role"] != "system"]

@@ -24,11 +24,11 @@ def _check(text: str, role: Literal["user", "assistant"] = "user", lang: Literal
     return FAREWELL.check(Turn(role=role, text=text, history=(), lang=lang))
 
 
-@pytest.mark.parametrize("row", _sentences("en") + _sentences("zh"), ids=lambda row: ascii(row["text"][:40]))
-def test_each_turn_has_the_verdict_written_beside_it(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_each_turn_has_the_verdict_written_beside_it(lang: str) -> None:
     """Closings are told from questions, orders, complaints, facts, letters and texts about thanking."""
-    drop = _check(row["text"], row["role"])
-    assert (drop.reason if drop else None) == row["reason"]
+    verdicts = ((row, _check(row["text"], row["role"])) for row in _sentences(lang))
+    assert [row["text"] for row, drop in verdicts if (drop.reason if drop else None) != row["reason"]] == []
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
@@ -38,16 +38,16 @@ def test_there_are_eighty_turns_of_each_verdict(lang: str) -> None:
     assert min(kept, len(_sentences(lang)) - kept) >= 80
 
 
-@pytest.mark.parametrize("row", _sentences("en") + _sentences("zh"), ids=lambda row: ascii(row["text"][:40]))
-def test_the_language_of_the_run_changes_no_verdict(row: dict[str, Any]) -> None:
+def test_the_language_of_the_run_changes_no_verdict() -> None:
     """Chinese runs hold English closings, and the other way round."""
-    assert _check(row["text"], row["role"], "en") == _check(row["text"], row["role"], "zh")
+    for row in _sentences("en") + _sentences("zh"):
+        assert _check(row["text"], row["role"], "en") == _check(row["text"], row["role"], "zh"), row["text"]
 
 
-@pytest.mark.parametrize("row", _sentences("en") + _sentences("zh"), ids=lambda row: ascii(row["text"][:40]))
-def test_a_closing_is_one_with_a_question_after_it_no_longer(row: dict[str, Any]) -> None:
+def test_a_closing_is_one_with_a_question_after_it_no_longer() -> None:
     """Whatever was said before, a turn that asks goes on."""
-    assert _check(row["text"] + "\nWhat is the capital of Peru?", row["role"]) is None
+    for row in _sentences("en") + _sentences("zh"):
+        assert _check(row["text"] + "\nWhat is the capital of Peru?", row["role"]) is None, row["text"]
 
 
 @pytest.mark.parametrize(
