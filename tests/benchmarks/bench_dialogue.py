@@ -142,7 +142,7 @@ def main() -> None:
     """Print the figures of both runs, and whether their bytes are the same."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dialogues", type=int, default=10_000)
-    parser.add_argument("--limit", type=int, default=64)
+    parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--lang", choices=("en", "zh"), default="en")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
