@@ -115,7 +115,7 @@ bench-alpaca: $(VENV)/.ready-test  ## 52 000 whole tasks a language from an inst
 bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 	$(BIN)/python tests/benchmarks/bench_client.py
 
-bench-dialogue: $(VENV)/.ready-test  ## dialogues against a server that talks, killed on the way; [BENCH=]
+bench-dialogue: $(VENV)/.ready-test  ## dialogues against a server that talks, killed on the way: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_dialogue.py $(BENCH)
 
 # The curve of the README is drawn with matplotlib, which nothing else needs.

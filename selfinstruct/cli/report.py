@@ -178,7 +178,9 @@ def account_table(account: Account) -> list[str]:
 
 def _cut_short(tally: Tally) -> list[str]:
     """A line where most dialogues end before their rounds, with the most frequent reason."""
-    if not tally.rejects or 2 * sum(tally.rejects.values()) <= tally.jobs:
+    once = sum(tally.rejects.get(reason, 0) for reason in ("farewell", "context", "request_refused"))
+    # Any other turn is asked for again, as a rule once, before it ends a dialogue.
+    if once + sum(tally.rejects.values()) <= tally.jobs:
         return []
     reason, count = min(tally.rejects.items(), key=lambda item: (-item[1], item[0]))
     hint = {
