@@ -173,8 +173,6 @@ class TopicsRecipe(Sampling):
 
     temperature: Temperature = 1.0
     top_p: Mass = 1.0
-    presence_penalty: Penalty = None
-    frequency_penalty: Penalty = None
     max_tokens: int = Field(default=1024, ge=1)
     file: str = ""  # meta topics of the user's own; empty: the 30 shipped ones of the language
     subtopics: int = Field(default=37, ge=1)  # asked for of each meta topic: 30 times 37 is 1110
@@ -191,8 +189,6 @@ class OpenersRecipe(Sampling):
 
     temperature: Temperature = 1.0
     top_p: Mass = 1.0
-    presence_penalty: Penalty = None
-    frequency_penalty: Penalty = None
     max_tokens: int = Field(default=1024, ge=1)
     entry: Entry = "topics"
     source: tuple[str, ...] = ()
@@ -214,8 +210,6 @@ class ExpandRecipe(Sampling):
 
     temperature: Temperature = 1.0
     top_p: Mass = 1.0
-    presence_penalty: Penalty = None
-    frequency_penalty: Penalty = None
     max_tokens: int = Field(default=400, ge=1)
     share: float = Field(default=0.8, ge=0, le=1)
 
@@ -230,8 +224,6 @@ class DialogueRecipe(Sampling):
 
     temperature: Temperature = 0.7
     top_p: Mass = 1.0
-    presence_penalty: Penalty = None
-    frequency_penalty: Penalty = None
     max_tokens: int = Field(default=1024, ge=1)
     sector: Sector = "world"
     rounds: tuple[int, int] = ROUNDS["world"]
