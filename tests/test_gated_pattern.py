@@ -92,6 +92,7 @@ def test_it_finds_what_the_joined_expressions_find(entries: list[str], text: str
     assert gated.may_be_in(f"So? {text}  Yes.") or not joined.search(" ".join(text.split()))
 
 
+@pytest.mark.slow
 def test_a_letter_is_folded_to_whatever_a_pattern_takes_it_for() -> None:
     """Of all characters there are, those that match an ASCII letter without case are folded to it."""
     for letter in "abcdefghijklmnopqrstuvwxyz":

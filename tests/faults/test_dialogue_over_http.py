@@ -218,7 +218,10 @@ def killed(folder: Path, concurrency: int, dialogues: int, kills: int, lang: str
     assert set(reasons) & {"farewell", "truncated", "as_an_ai"}
 
 
-@pytest.mark.parametrize(("concurrency", "dialogues"), [(1, 12), (7, 24), (64, 40)])
+@pytest.mark.parametrize(
+    ("concurrency", "dialogues"),
+    [pytest.param(1, 12, marks=pytest.mark.slow), pytest.param(7, 24, marks=pytest.mark.slow), (64, 40)],
+)
 def test_dialogues_killed_at_random_moments_end_with_the_same_bytes(
     tmp_path: Path, concurrency: int, dialogues: int
 ) -> None:
