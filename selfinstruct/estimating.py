@@ -155,27 +155,22 @@ def of_run(plan: Plan, target: int) -> Forecast:
     caps = call_path.caps_of(settings)
     prices = _prices(plan)
     manifests = [read_manifest(plan.path / link.stage.name) for link in plan.links]
-    counted = manifests[plan.counted]
-    forecast = Forecast(
-        "openers" if plan.recipe.method == "ultrachat" else "instructions",
-        max(0, (target if plan.most is None else min(target, plan.most)) - (counted.accepted if counted else 0)),
-        {},
-        {plan.answering[role].endpoint.model: price for role, price in prices.items()},
-        caps,
-        settings,
-    )
+    made = "openers" if plan.recipe.method == "ultrachat" else "instructions"
+    models = {plan.answering[role].endpoint.model: price for role, price in prices.items()}
+    forecast = Forecast(made, _still_wanted(plan, manifests, target), {}, models, caps, settings)
     rows = _ledger(plan.path)
     so_far = dialogue_forecast.NOTHING
     if rows is not None:
         forecast.count_recorded(rows.spending())
         so_far = dialogue_forecast.so_far(rows, manifests[-1])
         rows.close()
-    finished = _finished(plan, manifests, target)
-    if finished:
+    calls: dict[str, tuple[int, ...]] = {}
+    if _finished(plan, manifests, target):
         forecast.wanted = 0
         forecast.notes.append("this run is done: nothing would be sent")
+    else:
+        calls = _calls(plan, manifests, forecast)
     measure = Measure(capped=caps.rest_on_bounds)
-    calls = {} if finished else _calls(plan, manifests, forecast)
     for link in plan.links:
         wanted = calls.get(link.stage.name, (0, 0, 0))
         if isinstance(link.stage, Dialogues):
@@ -183,11 +178,8 @@ def of_run(plan: Plan, target: int) -> Forecast:
             thousand, lengths = dialogue_forecast.of_dialogues(plan, so_far, sides, wanted[1])
             forecast.stages[link.stage.name] = dialogue_forecast.still(thousand, wanted, so_far)
             forecast.assumptions += [dialogue_forecast.ASSUMPTIONS, lengths]
-            continue
-        summed = Estimate()
-        for job in _jobs(plan, link):
-            summed = summed.plus(_call(plan, link, job, measure, prices["teacher"]))
-        forecast.stages[link.stage.name] = Estimate(*(u.scaled(n) for u, n in zip(summed, wanted, strict=True)))
+        else:
+            forecast.stages[link.stage.name] = _of_link(plan, link, wanted, measure, prices.get("teacher"))
     forecast.unpriced = 0 if all(prices.values()) else forecast.total.likely.calls
     forecast.reach = _share(forecast) if caps.any else None
     forecast.assumptions += [
@@ -198,15 +190,27 @@ def of_run(plan: Plan, target: int) -> Forecast:
     return forecast
 
 
+def _still_wanted(plan: Plan, manifests: Sequence[Manifest | None], target: int) -> int:
+    """How many more records of the counted stage are asked for, or can be had."""
+    counted = manifests[plan.counted]
+    there_can_be = target if plan.most is None else min(target, plan.most)
+    return max(0, there_can_be - (counted.accepted if counted else 0))
+
+
+def _of_link(plan: Plan, link: Link, wanted: Sequence[int], measure: Measure, price: Price | None) -> Estimate:
+    """So many calls of a stage, at each of the guesses, as long as those of its first round."""
+    summed = Estimate()
+    for job in _jobs(plan, link):
+        summed = summed.plus(_call(plan, link, job, measure, price))
+    return Estimate(*(use.scaled(calls) for use, calls in zip(summed, wanted, strict=True)))
+
+
 def _prices(plan: Plan) -> dict[str, Price | None]:
     """The price of who answers in each role. A teacher that no stage asks needs none."""
-    asked = {role for link in plan.links for role in link.stage.roles}
-    found: dict[str, Price | None] = {}
-    for role, opened in plan.answering.items():
-        if role in asked:
-            price_of = call_path.price_finder(opened.endpoint.identity, plan.settings, role)
-            found[role] = price_of(opened.endpoint.model)
-    return found
+    return {
+        role: call_path.price_finder(opened.endpoint.identity, plan.settings, role)(opened.endpoint.model)
+        for role, opened in plan.asking.items()
+    }
 
 
 def of_refiltered(plan: Plan, waiting: Iterable[tuple[int, Record]]) -> Forecast:

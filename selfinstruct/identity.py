@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import orjson
 from pydantic import ValidationError
 
-from selfinstruct import __version__, rules
+from selfinstruct import __version__, links, rules
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged
 from selfinstruct.links import Link
 from selfinstruct.recipe import ModelRecipe, Recipe
@@ -250,8 +250,8 @@ def of_run(path: Path) -> list[StageIdentity]:
 
 
 def counted(chain: Sequence[StageIdentity]) -> int:
-    """The place in a chain of the stage whose records its target counts: the last that waits, else the first."""
-    return max((place for place, started in enumerate(chain) if started.identity.get("waits")), default=0)
+    """The place in a chain of the stage whose records its target counts."""
+    return links.counted(started.identity.get("waits") for started in chain)
 
 
 def write(folder: Path, identity: StageIdentity) -> None:

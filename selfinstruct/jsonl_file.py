@@ -6,7 +6,6 @@ wrong is one `BadData` with file and line.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TypeVar
 import jsonlines
 from pydantic import ValidationError
 
+from selfinstruct import text_lines
 from selfinstruct.errors import BadData
 from selfinstruct.schema import Noun
 
@@ -31,9 +31,8 @@ def records(path: Path, noun: type[N], what: str) -> list[tuple[int, N]]:
 
 def lines(path: Path, what: str) -> list[tuple[int, str]]:
     """The lines of a file that hold more than white space, stripped, each with its number. Raises `BadData`."""
-    # Cut at line feeds only: JSON may hold U+2028 and other characters that str.splitlines takes for line ends.
-    numbered = enumerate(io.StringIO(_text(path, what), newline="\n"), 1)
-    return [(number, line.strip()) for number, line in numbered if line.strip()]
+    stripped = ((line.number, line.text.strip()) for line in text_lines.of_path(path, what))
+    return [(number, text) for number, text in stripped if text]
 
 
 def refuse_twins(path: Path, ids: Iterable[tuple[int, str]]) -> None:
@@ -46,16 +45,6 @@ def refuse_twins(path: Path, ids: Iterable[tuple[int, str]]) -> None:
                 f"{path}:{number}: the id '{name}' stands in line {first} already;"
                 " records tell by ids what they were made from, so give each line its own"
             )
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise BadData(f"{path}:{line}: not UTF-8; convert the file, for instance with iconv -t UTF-8") from error
-    except OSError as error:
-        raise BadData(f"{path}: cannot read the {what}: {error.strerror}") from error
 
 
 def _rows(path: Path, what: str) -> list[tuple[int, object]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from selfinstruct import __version__, call_path, identity, resources, run_folder, seed_tasks
+from selfinstruct import __version__, call_path, identity, links, resources, run_folder, seed_tasks
 from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Settings
 from selfinstruct.errors import BadData, LimitReached, UnusableAnswers
@@ -23,8 +23,6 @@ from selfinstruct.protocols import Model, Straining
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Endpoint, Instruction, Lang, Provenance, Rendering, SeedTask
-from selfinstruct.stages.given import Given
-from selfinstruct.stages.requests import Requests
 from selfinstruct.store import Manifest, StageStore, Tally, read_manifest
 
 
@@ -51,6 +49,12 @@ class Plan:
         return {"teacher": self.opened, **self.roles}
 
     @property
+    def asking(self) -> dict[str, Opened]:
+        """Those of them whom a stage asks."""
+        roles = {role for link in self.links for role in link.stage.roles}
+        return {role: opened for role, opened in self.answering.items() if role in roles}
+
+    @property
     def asked(self) -> dict[str, tuple[Endpoint, Rendering]]:
         """Who answers, by role, as far as it decides bytes."""
         return {role: (opened.endpoint, opened.rendering) for role, opened in self.answering.items()}
@@ -58,14 +62,12 @@ class Plan:
     @property
     def all_there_is(self) -> int:
         """How many openers a file or run holds; 100, as for other runs, where a model makes them."""
-        stage = self.links[self.counted].stage
-        return stage.most if isinstance(stage, Given) else 100
+        return 100 if self.most is None or self.links[self.counted].stage.roles else self.most
 
     @property
     def most(self) -> int | None:
         """How many records of the counted stage there can be; None where a model makes up ever more."""
-        stage = self.links[self.counted].stage
-        return stage.most if isinstance(stage, Given | Requests) else None
+        return self.links[self.counted].most
 
     @property
     def notes(self) -> list[str]:
@@ -74,8 +76,8 @@ class Plan:
 
     @property
     def counted(self) -> int:
-        """The place of the stage whose records are counted: the first, or the last that waits for all before it."""
-        return max((place for place, link in enumerate(self.links) if link.waits), default=0)
+        """The place of the stage whose records are counted."""
+        return links.counted(link.waits for link in self.links)
 
 
 @dataclass
@@ -155,8 +157,8 @@ def plan(
     """Read seeds and prompts and build the chain. Raises `BadData` or `ConfigProblem`; touches nothing."""
     seeds = load_seeds(recipe) if recipe.method != "ultrachat" else []  # which has its own, by stage
     asked = {role: one.rendering for role, one in (roles or {}).items()}
-    links = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir(), asked))
-    return Plan(path, recipe, settings, seeds, opened, links, roles=roles or {})
+    chain = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir(), asked))
+    return Plan(path, recipe, settings, seeds, opened, chain, roles=roles or {})
 
 
 def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
@@ -213,9 +215,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         account.new_tokens += completion.prompt_tokens + completion.completion_tokens
         watch(chain)
 
-    asked = {role for link in plan.links for role in link.stage.roles}
-    answering = {role: opened for role, opened in plan.answering.items() if role in asked}
-    path = call_path.build_roles(answering, ledger, plan.settings, answered)
+    path = call_path.build_roles(plan.asking, ledger, plan.settings, answered)
     account.budget = path.budget
     chain += _chain(plan, path.models, account)
     runner = Runner(
@@ -241,10 +241,14 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         line for run in chain for item in run.filters if isinstance(item, Straining) and (line := item.strain())
     ]
     account.exhausted, account.through = runner.exhausted, runner.through
-    if runner.through and (few := chain[plan.counted].store.accepted) < account.target:
-        account.notes.append(f"{few} of {account.target}: there are no more openers where these came from")
-    if runner.exhausted:
-        accepted = chain[plan.counted].store.accepted
+    _tell_what_is_short(plan, account, chain[plan.counted].store.accepted)
+
+
+def _tell_what_is_short(plan: Plan, account: Account, accepted: int) -> None:
+    """Say why there are fewer records than asked for. Raises `LimitReached` where the model has nothing new to say."""
+    if account.through and accepted < account.target:
+        account.notes.append(f"{accepted} of {account.target}: there are no more openers where these came from")
+    if account.exhausted:
         other = "topics" if plan.recipe.method == "ultrachat" else "seed tasks"
         raise LimitReached(
             f"exhausted at {accepted} of {account.target}: fewer than 1 % of the last 500 candidates were new;"

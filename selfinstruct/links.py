@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ class Link:
 
     ``asks_for`` is how many records one answer is asked to hold, ``answer`` about how many tokens it then has.
     ``data`` is what the recipe's ``use`` filters go by, and what else the stage is made of: digests of rules and files.
-    ``waits`` where the stage reads all of the one before, once that is through, and not round by round.
-    ``notes`` are lines for people.
+    ``most`` is how many records the stage can have; None where a model makes up ever more. ``waits`` where it reads all
+    of the one before, once that is through, and not round by round. ``notes`` are lines for people.
     """
 
     stage: Stage
@@ -31,6 +31,7 @@ class Link:
     asks_for: int = 1
     answer: int = LIKELY_ANSWER
     data: Mapping[str, str] = field(default_factory=dict)
+    most: int | None = None
     waits: bool = False
     notes: tuple[str, ...] = ()
 
@@ -53,6 +54,11 @@ class Parts:
     def prompt(self, stage: str, name: str) -> Prompt:
         """The prompt file of a stage in the recipe's language."""
         return prompts.load(self.prompts_dir, f"{stage}/{self.recipe.lang}/{name}")
+
+
+def counted(waiting: Iterable[object]) -> int:
+    """The place in a chain of the stage whose records its target counts: the last that waits, else the first."""
+    return max((place for place, waits in enumerate(waiting) if waits), default=0)
 
 
 def sampling_of(recipe: Sampling) -> Sampling:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from selfinstruct import suite, ultrachat
+from selfinstruct import suite
 from selfinstruct.errors import BadData, ConfigProblem, UsageProblem
 from selfinstruct.filters.heuristics import Heuristics
 from selfinstruct.filters.language import LanguageMatch
@@ -39,11 +39,18 @@ def belle(parts: Parts) -> list[Link]:
     return [_whole_tasks(parts, "belle", parts.recipe.belle)]
 
 
+def ultrachat(parts: Parts) -> list[Link]:
+    """UltraChat: openers of a sector, then a dialogue of two models."""
+    from selfinstruct import ultrachat  # with its guards and readers of files: other methods do without them
+
+    return ultrachat.chain(parts)
+
+
 METHODS: dict[str, Callable[[Parts], list[Link]]] = {
     "self-instruct": self_instruct,
     "alpaca": alpaca,
     "belle": belle,
-    "ultrachat": ultrachat.chain,
+    "ultrachat": ultrachat,
 }
 
 
@@ -104,13 +111,8 @@ def _enough_seeds(parts: Parts, table: str, needed: int) -> None:
 
 def _used(parts: Parts, table: str, uses: Sequence[str]) -> tuple[list[Filter[Any]], dict[str, str]]:
     """The filters a table's ``use`` names, those that compare knowing the seeds, and what they go by."""
-    try:
-        chain = suite.choose(uses, parts.recipe.lang)
-    except (UsageProblem, BadData) as error:
-        raise ConfigProblem(f"{table}.use: {error}") from error
+    chain = suite.of_recipe(table, uses, parts.recipe.lang, outputs=table != "bootstrap")
     for chosen in chain:
-        if table == "bootstrap" and chosen.entry.judges_output:
-            raise ConfigProblem(f"bootstrap.use: '{chosen.use}' judges an output, and this stage has none")
         if table == "instances" and chosen.entry.compares:
             raise ConfigProblem(
                 f"instances.use: '{chosen.use}' compares instructions, which are new: use it in bootstrap"
@@ -118,7 +120,7 @@ def _used(parts: Parts, table: str, uses: Sequence[str]) -> tuple[list[Filter[An
         if chosen.entry.compares:
             for seed in parts.seeds:
                 chosen.filter.admit(_known(seed, parts.recipe.lang))
-    return [chosen.filter for chosen in chain], {name: digest for one in chain for name, digest in one.data.items()}
+    return [chosen.filter for chosen in chain], suite.data_of(chain)
 
 
 def _known(seed: SeedTask, lang: Lang) -> Instruction:

@@ -29,13 +29,12 @@ class Given(NamedTuple):
 
 
 class OpenerFile(Sequence[Given]):
-    """The openers of a file, in its order; ``notes`` are lines for people.
+    """The openers of a file, in its order.
 
     ``digest`` says how many there are, and the sha256 of all texts and where they stand.
     """
 
     def __init__(self, path: Path) -> None:
-        self.notes: list[str] = []
         self._path = path
         self._is_json = path.suffix.lower() == ".jsonl"
         self._offsets = array("Q")

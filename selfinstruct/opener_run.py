@@ -27,11 +27,10 @@ class OpenerRun(Sequence[Given]):
     """The records of a run's last stage, in their order; ``where`` is "<run>:<record id>".
 
     ``digest`` names the run and stage, and says how many records there are and the sha256 of their shards, one after
-    the other. ``notes`` are lines for people.
+    the other.
     """
 
     def __init__(self, folder: Path, kind: str) -> None:
-        self.notes: list[str] = []
         self._folder = folder
         self._kind = _KINDS[kind]
         self._places = array("Q")

@@ -55,8 +55,9 @@ class Model(Protocol):
 class Stage(Protocol):
     """What we ask for.
 
-    ``plan`` is pure; ``inputs`` are the records that feed this round (seeds excepted: a stage is made with them),
-    ``accepted`` is the stage's own pool as the recipe's ``lag`` shows it. ``run`` awaits between two pure halves,
+    ``plan`` is pure; ``inputs`` are the records that feed this round (seeds excepted: a stage is made with them), or
+    all of the stage before for one that waits until that is through. ``accepted`` is the stage's own pool as the
+    recipe's ``lag`` shows it; a stage that is fed round by round is shown none. ``run`` awaits between two pure halves,
     ``prompt(job)`` and ``parse(completion, job)``. The runner turns `RequestRefused` into a reject.
     """
 

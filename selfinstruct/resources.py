@@ -27,7 +27,7 @@ def recipes_dir() -> Path:
 
 
 def rules_dir() -> Path:
-    """The folder of the filters' word lists and limits, ``<name>.toml``; the same in a wheel and in a checkout."""
+    """The word lists and limits of filters and guards, ``<name>.toml``; the same folder in a wheel and a checkout."""
     return _PACKAGE / "filters" / "rules"
 
 

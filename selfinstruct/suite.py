@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from selfinstruct import rules
-from selfinstruct.errors import ConfigProblem, UsageProblem
+from selfinstruct.errors import BadData, ConfigProblem, UsageProblem
 from selfinstruct.protocols import Drop, Filter
 from selfinstruct.schema import Instruction, Lang, TaskInstance
 
@@ -79,6 +79,26 @@ def choose(uses: Sequence[str], lang: Spoken) -> list[Chosen]:
     `ConfigProblem` where a package is missing.
     """
     return [_choose(use, lang) for use in uses]
+
+
+def of_recipe(table: str, uses: Sequence[str], lang: Lang, *, outputs: bool) -> list[Chosen]:
+    """The filters that the ``use`` of a recipe's table names; ``outputs`` says whether its stage writes any.
+
+    Raises `ConfigProblem` for one that cannot be used there.
+    """
+    try:
+        chosen = choose(uses, lang)
+    except (UsageProblem, BadData) as error:
+        raise ConfigProblem(f"{table}.use: {error}") from error
+    for one in chosen:
+        if one.entry.judges_output and not outputs:
+            raise ConfigProblem(f"{table}.use: '{one.use}' judges an output, and this stage has none")
+    return chosen
+
+
+def data_of(chosen: Sequence[Chosen]) -> dict[str, str]:
+    """What a chain's verdicts rest on besides our code."""
+    return {name: digest for one in chosen for name, digest in one.data.items()}
 
 
 def _choose(use: str, lang: Spoken) -> Chosen:

@@ -29,13 +29,16 @@ class Line(NamedTuple):
     number: int
 
 
-def of_path(path: Path) -> Iterator[Line]:
-    """The lines of a file, one after the other. Raises `BadData` for what cannot be read, or is no text in UTF-8."""
+def of_path(path: Path, what: str = "") -> Iterator[Line]:
+    """The lines of a file, one after the other; ``what`` it is, for the message where it cannot be read.
+
+    Raises `BadData` for what cannot be read, or is no text in UTF-8.
+    """
     try:
         with path.open("rb") as file:
             yield from of_file(file, str(path))
     except OSError as error:
-        raise cannot_read(path, error) from error
+        raise cannot_read(path, error, what) from error
 
 
 def of_file(file: IO[bytes], name: str) -> Iterator[Line]:
@@ -84,9 +87,10 @@ def keys_of(row: dict[str, Any]) -> str:
     return ", ".join([*list(row)[:_FIELDS_SHOWN], *(["…"] if len(row) > _FIELDS_SHOWN else [])]) or "none at all"
 
 
-def cannot_read(path: Path, error: OSError) -> BadData:
+def cannot_read(path: Path, error: OSError, what: str = "") -> BadData:
     """What to say of a file that cannot be read."""
-    return BadData(f"{path}: cannot be read: {error.strerror or error}")
+    problem = f"cannot read the {what}" if what else "cannot be read"
+    return BadData(f"{path}: {problem}: {error.strerror or error}")
 
 
 def changed(path: Path) -> BadData:

@@ -30,6 +30,7 @@ from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.stages.dialogue import Dialogues, Side
 from selfinstruct.stages.expand import Expand
 from selfinstruct.stages.given import Given
+from selfinstruct.stages.lists import Lists
 from selfinstruct.stages.questions import Counts, Questions
 from selfinstruct.stages.requests import Requests
 from selfinstruct.stages.topics import Topics
@@ -66,15 +67,7 @@ def _topics(parts: Parts) -> Link:
     recipe = parts.recipe.topics
     metas = dialogue_seeds.topics(parts.recipe.lang, _path(recipe.file))
     prompt = parts.prompt("topics", "subtopics")
-    stage = Topics(
-        metas=metas,
-        prompt_file=prompt,
-        rendering=parts.rendering,
-        sampling=sampling_of(recipe),
-        lang=parts.recipe.lang,
-        round_size=parts.recipe.round_size,
-        count=recipe.subtopics,
-    )
+    stage = Topics(metas, prompt, _lists(parts, recipe), recipe.subtopics)
     data = {"topics": dialogue_seeds.digest(metas)}
     filters: list[Filter[Any]] = [LanguageMatch(parts.recipe.lang), _novelty(parts, "topics", recipe)]
     return Link(stage, (prompt,), filters, recipe.subtopics, recipe.subtopics * _TOKENS_A_TOPIC, data)
@@ -85,17 +78,8 @@ def _questions(parts: Parts) -> Link:
     entities = dialogue_seeds.entities(_source(recipe)) if recipe.entry == "entities" else None
     about = parts.prompt("openers", "questions" if entities is None else "entity")
     related = parts.prompt("openers", "related")
-    stage = Questions(
-        entities=entities,
-        about=about,
-        related=related,
-        rendering=parts.rendering,
-        sampling=sampling_of(recipe),
-        lang=parts.recipe.lang,
-        seed=parts.recipe.seed,
-        round_size=parts.recipe.round_size,
-        counts=Counts(recipe.questions, recipe.related, Fraction(str(recipe.related_share))),
-    )
+    counts = Counts(recipe.questions, recipe.related, Fraction(str(recipe.related_share)))
+    stage = Questions(entities, about, related, _lists(parts, recipe), counts)
     filters, data = _opener_filters(parts)
     if entities is not None:
         data["entities"] = dialogue_seeds.digest(entities)
@@ -108,17 +92,7 @@ def _writings(parts: Parts) -> Link:
     types = dialogue_seeds.text_types(parts.recipe.lang, _path(recipe.types))
     topics = dialogue_seeds.topics(parts.recipe.lang, _path(parts.recipe.topics.file))
     prompt = parts.prompt("openers", "instructions")
-    stage = Writings(
-        types=types,
-        topics=topics,
-        prompt_file=prompt,
-        rendering=parts.rendering,
-        sampling=sampling_of(recipe),
-        lang=parts.recipe.lang,
-        seed=parts.recipe.seed,
-        round_size=parts.recipe.round_size,
-        count=recipe.instructions,
-    )
+    stage = Writings(types, topics, prompt, _lists(parts, recipe), recipe.instructions)
     filters, data = _opener_filters(parts)
     data |= {"types": dialogue_seeds.digest(types), "topics": dialogue_seeds.digest(topics)}
     return Link(stage, (prompt,), filters, recipe.instructions, recipe.instructions * _TOKENS_AN_INSTRUCTION, data)
@@ -127,7 +101,7 @@ def _writings(parts: Parts) -> Link:
 def _expand(parts: Parts) -> Link:
     recipe = parts.recipe.expand
     prompt = parts.prompt("expand", "detail")
-    stage = Expand(prompt, parts.rendering, sampling_of(recipe), parts.recipe.seed, recipe.share)
+    stage = Expand(prompt, _lists(parts, recipe), recipe.share)
     return Link(stage, (prompt,), [LanguageMatch(parts.recipe.lang)], 1, _TOKENS_EXPANDED)
 
 
@@ -141,21 +115,11 @@ def _requests(parts: Parts) -> Link:
     _check_language(parts, "passages", materials)
     joins = dialogue_seeds.joins(parts.recipe.lang)
     prompt = parts.prompt("openers", "requests")
-    stage = Requests(
-        materials=materials,
-        joins=joins,
-        prompt_file=prompt,
-        rendering=parts.rendering,
-        sampling=sampling_of(recipe),
-        lang=parts.recipe.lang,
-        seed=parts.recipe.seed,
-        round_size=parts.recipe.round_size,
-        count=recipe.requests,
-    )
+    stage = Requests(materials, joins, prompt, _lists(parts, recipe), recipe.requests)
     filters, data = _opener_filters(parts)
     data |= {"materials": materials.digest, "joins": dialogue_seeds.digest(joins)}
-    tokens = recipe.requests * _TOKENS_A_QUESTION
-    return Link(stage, (prompt,), filters, recipe.requests, tokens, data, notes=tuple(materials.notes))
+    tokens, most = recipe.requests * _TOKENS_A_QUESTION, recipe.requests * len(materials)
+    return Link(stage, (prompt,), filters, recipe.requests, tokens, data, most, notes=tuple(materials.notes))
 
 
 def _given(parts: Parts) -> Link:
@@ -167,7 +131,13 @@ def _given(parts: Parts) -> Link:
     more, data = _used(parts)
     # They are the user's own words: nothing is refused but what would be asked twice.
     data |= {"openers": texts.digest}
-    return Link(stage, (), [ExactDuplicates(folded=True), *more], data=data, notes=tuple(texts.notes))
+    return Link(stage, (), [ExactDuplicates(folded=True), *more], data=data, most=len(texts))
+
+
+def _lists(parts: Parts, recipe: Sampling) -> Lists:
+    """How the stage of a recipe's table asks."""
+    whole = parts.recipe
+    return Lists(parts.rendering, sampling_of(recipe), whole.lang, whole.seed, whole.round_size)
 
 
 def _check_language(parts: Parts, what: str, texts: OpenerFile | OpenerRun | Materials) -> None:
@@ -194,14 +164,8 @@ def _opener_filters(parts: Parts) -> tuple[list[Filter[Any]], dict[str, str]]:
 
 def _used(parts: Parts) -> tuple[list[Filter[Any]], dict[str, str]]:
     """The filters that ``openers.use`` names, and what they go by."""
-    try:
-        used = suite.choose(parts.recipe.openers.use, parts.recipe.lang)
-    except (UsageProblem, BadData) as error:
-        raise ConfigProblem(f"openers.use: {error}") from error
-    for chosen in used:
-        if chosen.entry.judges_output:
-            raise ConfigProblem(f"openers.use: '{chosen.use}' judges an output, and this stage has none")
-    return [chosen.filter for chosen in used], {name: digest for one in used for name, digest in one.data.items()}
+    used = suite.of_recipe("openers", parts.recipe.openers.use, parts.recipe.lang, outputs=False)
+    return [chosen.filter for chosen in used], suite.data_of(used)
 
 
 def _novelty(parts: Parts, table: str, recipe: TopicsRecipe | OpenersRecipe) -> RougeLNovelty:

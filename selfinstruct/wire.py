@@ -107,6 +107,13 @@ def written(endpoint: Endpoint, request: Request) -> bytes:
     return request.body if request.body is not None else canonical(body(endpoint, request))
 
 
+def written_down(endpoint: Endpoint, request: Request) -> Request:
+    """The request with the body and the path it is sent with, for who needs them more than once."""
+    if request.body is not None:
+        return request
+    return request.model_copy(update={"body": written(endpoint, request), "path": path(request)})
+
+
 def call_key(endpoint: Endpoint, request: Request) -> str:
     """The key of a call, 64 hex digits: sha256 over canonical body, API path, endpoint identity and draw."""
     return key_of(written(endpoint, request), endpoint, request)

@@ -45,3 +45,21 @@ class Serving:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
+
+
+class Api:
+    """A server of an API; ``url`` is its base URL, which ends with ``/v1``. Who inherits says what it answers."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._serving = Serving(self._handle)
+
+    def __enter__(self) -> Self:
+        self.url = f"{self._serving.__enter__().url}/v1"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._serving.__exit__()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raise NotImplementedError

@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run_lock": set(),
     "similarity": set(),
     "seed_tasks": {"errors", "jsonl_file", "schema"},
-    "jsonl_file": {"errors", "schema"},
+    "jsonl_file": {"errors", "schema", "text_lines"},
     "text_lines": {"errors"},
     "token_estimate": set(),
     "wire": {"errors", "schema", "wire_errors"},

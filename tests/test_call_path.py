@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from selfinstruct import call_path, wire
-from selfinstruct.admission import breaker
 from selfinstruct.admission import gate as gates
 from selfinstruct.admission.budget import Caps, Totals
 from selfinstruct.admission.gate import Gate
@@ -44,7 +43,7 @@ from selfinstruct.models import retrying
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import Amount, Price
 from selfinstruct.schema import Completion, Endpoint, Request
-from tests.models.scripted import ENDPOINT, Scripted, answer, request, until
+from tests.models.scripted import ENDPOINT, Scripted, answer, request, until, without_naps
 
 ROOT = Path(__file__).resolve().parents[1]
 PRICE = "in=1,out=3"
@@ -61,10 +60,8 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries and probes without the waits that are meant for real servers."""
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(breaker, "FIRST_GAP", 0.001)
-    monkeypatch.setattr(breaker, "LONGEST_GAP", 0.004)
+    """No test waits."""
+    without_naps(monkeypatch)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ import orjson
 import pytest
 
 from selfinstruct import call_path, wire
-from selfinstruct.admission import breaker
 from selfinstruct.admission.budget import Totals
 from selfinstruct.call_path import CallPath
 from selfinstruct.config import Settings, settings
@@ -31,10 +30,9 @@ from selfinstruct.errors import (
     Withdrawn,
 )
 from selfinstruct.ledger import Ledger
-from selfinstruct.models import retrying
 from selfinstruct.models.opening import Opened
 from selfinstruct.schema import Completion, Endpoint, Request
-from tests.models.scripted import Scripted, answer, request, until
+from tests.models.scripted import Scripted, answer, request, until, without_naps
 
 USER = Endpoint(identity="https://user.example.com/v1", model="small")
 ASSISTANT = Endpoint(identity="https://assistant.example.com/v1", model="large")
@@ -51,10 +49,8 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick_naps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retries and probes without the waits that are meant for real servers."""
-    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(breaker, "FIRST_GAP", 0.001)
-    monkeypatch.setattr(breaker, "LONGEST_GAP", 0.004)
+    """No test waits."""
+    without_naps(monkeypatch)
 
 
 @contextmanager

@@ -87,7 +87,6 @@ def test_the_records_of_the_last_stage_are_openers(tmp_path: Path) -> None:
         Given("写诗。", "trees:instances-2-1-0"),
     ]
     assert (openers[-1], openers[1:2]) == (openers[2], [openers[1]])
-    assert openers.notes == []
     with pytest.raises(IndexError):
         openers[3]
 
@@ -97,7 +96,6 @@ def test_instructions_alone_are_openers(tmp_path: Path) -> None:
     stages = {"bootstrap": [[instruction("bootstrap-0-0-0", "Name a bird.")]]}
     openers = OpenerRun.open(a_run(tmp_path / "birds", stages))
     assert list(openers) == [Given("Name a bird.", "birds:bootstrap-0-0-0")]
-    assert openers.notes == []
 
 
 def test_a_run_that_is_not_finished_is_refused(tmp_path: Path) -> None:

@@ -94,6 +94,16 @@ def test_openers_of_a_file_pass_but_for_those_that_come_twice(tmp_path: Path) ->
     assert (links[0].prompts, links[0].stage.roles, set(links[0].data)) == ((), (), {"openers"})
 
 
+def test_openers_that_are_there_and_passages_come_to_an_end(tmp_path: Path) -> None:
+    """A line is an opener, and a passage is asked about once; a model makes up ever more."""
+    entities = {"entry": "entities", **source(tmp_path, "entities.txt", "the Nile\njazz\n")}
+    given = chain(openers={"entry": "file", **source(tmp_path)})
+    about = chain(dialogue={"sector": "materials"}, openers={"requests": 4, **source(tmp_path, "one.txt", f"{EN}\n")})
+    made = [chain(), chain(openers=entities), chain(dialogue={"sector": "writing"})]
+    assert [given[0].most, about[0].most] == [2, 4]
+    assert {link.most for links in made for link in links} == {None}
+
+
 def test_entities_take_the_place_of_topics(tmp_path: Path) -> None:
     """No stage before the questions, so these wait for nobody."""
     links = chain(openers={"entry": "entities", **source(tmp_path, text="the Nile\njazz\n")})

@@ -92,7 +92,7 @@ def dialogue(
         typer.Option(help="The run's name; running it again resumes it. [default: dialogue-sector-lang-model]"),
     ] = None,
     output_dir: options.OutputDir = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")] = None,
+    seed: options.Seed = None,
     threshold: Annotated[
         str | None, typer.Option(help="Reject openers at this ROUGE-L F1 and above, an exact fraction. [default: 0.7]")
     ] = None,
@@ -133,13 +133,8 @@ def dialogue(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE.toml", help="A recipe of ours (ultrachat), or a TOML file.")
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as topics.subtopics=20."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the first prompt, and calls, tokens, cost and disk; send nothing.")
-    ] = False,
+    set_: options.SetOption = None,
+    dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     log_format: options.LogFormatOption = LogFormat.text,

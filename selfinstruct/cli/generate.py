@@ -93,7 +93,7 @@ def generate(
         AnswerForm | None,
         typer.Option(help="For alpaca and belle: ask for blocks of text, or for JSON under a schema. [default: text]"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")] = None,
+    seed: options.Seed = None,
     threshold: Annotated[
         str | None, typer.Option(help="Reject above this ROUGE-L F1, an exact fraction. [default: 0.7]")
     ] = None,
@@ -121,12 +121,8 @@ def generate(
             metavar="NAME|FILE.toml", help="A recipe of ours (self-instruct, alpaca, belle, demo), or a TOML file."
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as lag=8.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the first prompt, and calls, tokens, cost and disk; send nothing.")
-    ] = False,
+    set_: options.SetOption = None,
+    dry_run: options.DryRun = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
     log_format: options.LogFormatOption = LogFormat.text,

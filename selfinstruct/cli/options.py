@@ -54,6 +54,13 @@ EndpointOption = Annotated[
         " endpoints' lists them.",
     ),
 ]
+Seed = Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one recipe key, such as lag=8.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print the first prompt, and calls, tokens, cost and disk; send nothing.")
+]
 ReplayFrom = Annotated[Path | None, typer.Option(help="For --api replay: the folder of the recorded run.")]
 
 # --- how fast ---------------------------------------------------------------------------------------------------------

@@ -72,7 +72,9 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
         try:
             launch.run(plan, account, watch)
         except UnknownModel as error:
-            stop = UnknownModel(f"{error}{options.offered(recipe.model, settings)}")
+            # Of several models the message tells which it is; what to choose from is told where there is but one.
+            alone = recipe.user is None and recipe.assistant is None
+            stop = UnknownModel(f"{error}{options.offered(recipe.model, settings) if alone else ''}")
         except SelfinstructError as error:
             stop = error
         progress.stopped(stop)

@@ -40,13 +40,13 @@ class Admitted:
 
     async def complete(self, request: Request) -> Completion:
         """One attempt. Raises `Withdrawn` when the run no longer wants the call; nothing was sent then."""
+        request = wire.written_down(self._endpoint, request)
         body = wire.written(self._endpoint, request)
         bound = self._tariff.bound(body)
         weight = self._tariff.weight(body, bound)
         await self._turns.reserve(request.draw, weight, bound)
         key = wire.key_of(body, self._endpoint, request)
         path = wire.path(request)
-        written = request if request.body else request.model_copy(update={"body": body, "path": path})
         try:
             await self._ledger.reserve(key, request.draw, path, body, bound)
             sent_at = await self._turns.send(request.draw, weight)
@@ -56,7 +56,7 @@ class Admitted:
             if isinstance(error, Withdrawn | ModelError | asyncio.CancelledError):  # else the ledger itself failed
                 await self._ledger.fail(key, type(error).__name__, "failed")
             raise
-        return await self._attempt(key, written, bound, weight, sent_at)
+        return await self._attempt(key, request, bound, weight, sent_at)
 
     async def _attempt(self, key: str, request: Request, bound: Bound, weight: int, sent_at: float) -> Completion:
         try:

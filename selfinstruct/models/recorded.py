@@ -28,6 +28,7 @@ class Recorded:
 
     async def complete(self, request: Request) -> Completion:
         """The recorded answer, or a new one, durable before it is returned. Raises `RequestRefused` for a verdict."""
+        request = wire.written_down(self._endpoint, request)  # once: a dialogue says all again that was said before
         key = wire.call_key(self._endpoint, request)
         call = self._ledger.find(request.draw, key)
         return call.completion() if call else await self._ask(key, request)

@@ -10,8 +10,8 @@ from selfinstruct import parsing
 from selfinstruct.errors import REFUSALS, RequestRefused
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Job, Model
-from selfinstruct.schema import Completion, Opener, Provenance, Record, Reject, Rendering, Request, Sampling
-from selfinstruct.stages.lists import asked
+from selfinstruct.schema import Completion, Opener, Provenance, Record, Reject, Request
+from selfinstruct.stages.lists import Lists
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,7 @@ class Expand:
     """Openers with more detail; ``share`` of them, 0 to 1, the others as they are."""
 
     prompt_file: Prompt
-    rendering: Rendering
-    sampling: Sampling
-    seed: int
+    lists: Lists
     share: float
 
     name = "expand"
@@ -35,7 +33,7 @@ class Expand:
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
         """Ask once, or not at all. An opener that was not expanded goes on as it is."""
-        if Random(f"{self.seed}/{self.name}/{job.material.id}").random() >= self.share:
+        if Random(f"{self.lists.seed}/{self.name}/{job.material.id}").random() >= self.share:
             return [self._as_it_was(job)]
         try:
             return self.parse(await models["teacher"].complete(self.prompt(job)), job)
@@ -45,13 +43,12 @@ class Expand:
     def prompt(self, job: Job) -> Request:
         """The instruction, to be rewritten."""
         opener: Opener = job.material
-        shown = self.prompt_file.render(self.rendering, instruction=opener.instruction, type=opener.topic)
-        return asked(job, shown, self.sampling)
+        return self.lists.request(job, self.prompt_file, instruction=opener.instruction, type=opener.topic)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """The opener with the new instruction; where there is none, as it was, beside the reject of the answer."""
         opener: Opener = job.material
-        text = parsing.spoken(completion.text, "user", continues=self.rendering == "completion")
+        text = parsing.spoken(completion.text, "user", continues=self.lists.rendering == "completion")
         reason = completion.withheld or ("truncated" if completion.truncated else _flaw(text))
         provenance = self._descent(opener).then(self.prompt_file.ref, completion)
         if reason is None:

@@ -39,11 +39,6 @@ class Given:
     writes = Opener
     roles = ()
 
-    @property
-    def most(self) -> int:
-        """So many openers there are at most."""
-        return len(self.texts)
-
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Opener]) -> list[Job]:
         """The next ``round_size`` texts; ``[]`` behind the last one."""
         start = round * self.round_size

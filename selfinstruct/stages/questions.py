@@ -10,26 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
-from random import Random
-from typing import Any
 
 from selfinstruct.dialogue_seeds import Entities
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Job, Model
-from selfinstruct.schema import (
-    Completion,
-    Lang,
-    Opener,
-    Provenance,
-    Record,
-    Reject,
-    Rendering,
-    Request,
-    Sampling,
-    Topic,
-)
-from selfinstruct.stages.lists import asked, candidates
+from selfinstruct.schema import Completion, Opener, Provenance, Record, Reject, Request, Topic
+from selfinstruct.stages.lists import Lists
 
 
 @dataclass(frozen=True)
@@ -59,11 +45,7 @@ class Questions:
     entities: Entities | None
     about: Prompt
     related: Prompt
-    rendering: Rendering
-    sampling: Sampling
-    lang: Lang
-    seed: int
-    round_size: int
+    lists: Lists
     counts: Counts
 
     name = "openers"
@@ -78,7 +60,7 @@ class Questions:
     def plan(self, round: int, inputs: Sequence[Topic], accepted: Sequence[Opener]) -> list[Job]:
         """``round_size`` jobs; there is always more to ask for, unless there is nothing to ask about."""
         many = len(inputs) if self.entities is None else len(self.entities)
-        numbers = range(round * self.round_size, (round + 1) * self.round_size) if many else ()
+        numbers = self.lists.numbers(round) if many else ()
         return [
             Job(self.name, round, slot, self._subject(number, many, inputs, accepted))
             for slot, number in enumerate(numbers)
@@ -86,11 +68,12 @@ class Questions:
 
     def _subject(self, number: int, many: int, inputs: Sequence[Topic], accepted: Sequence[Opener]) -> Subject:
         """Of the job with that number; where no question is there yet to relate to, the last sub-topics stand in."""
+        order = self.lists.order(many)
         before = int(number * self.counts.related_share)  # so many of the jobs before asked for related questions
         if int((number + 1) * self.counts.related_share) == before:
-            return self._fresh(_order(self.seed, many)[(number - before) % many], inputs)
+            return self._fresh(order[(number - before) % many], inputs)
         if before >= len(accepted):
-            return self._fresh(_order(self.seed, many)[-1 - before % many], inputs)
+            return self._fresh(order[-1 - before % many], inputs)
         parent = accepted[before]
         return Subject(parent.id, parent.topic, parent.subtopic, parent.provenance.seeds, parent.instruction)
 
@@ -108,16 +91,13 @@ class Questions:
     def prompt(self, job: Job) -> Request:
         """The subject, and how many questions are asked for."""
         subject: Subject = job.material
-        named: dict[str, Any]
         if subject.question:
             named = {"question": subject.question, "subtopic": subject.subtopic or subject.topic}
-            shown = self.related.render(self.rendering, **named, count=self.counts.related)
-        elif self.entities is not None:
-            shown = self.about.render(self.rendering, entity=subject.topic, count=self.counts.questions)
-        else:
-            named = {"topic": subject.topic, "subtopic": subject.subtopic}
-            shown = self.about.render(self.rendering, **named, count=self.counts.questions)
-        return asked(job, shown, self.sampling)
+            return self.lists.request(job, self.related, **named, count=self.counts.related)
+        if self.entities is not None:
+            return self.lists.request(job, self.about, entity=subject.topic, count=self.counts.questions)
+        named = {"topic": subject.topic, "subtopic": subject.subtopic}
+        return self.lists.request(job, self.about, **named, count=self.counts.questions)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each item of the answer as an opener."""
@@ -131,17 +111,11 @@ class Questions:
                 id=id,
                 provenance=provenance,
                 instruction=text,
-                lang=self.lang,
+                lang=self.lists.lang,
                 sector="world",
                 origin="related" if subject.question else "question",
                 topic=subject.topic,
                 subtopic=subject.subtopic,
             )
 
-        return candidates(completion, job, provenance, self.rendering, make)
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, many: int) -> Sequence[int]:
-    """The order in which so many sub-topics are gone through."""
-    return Random(f"{seed}/openers/order").sample(range(many), many)
+        return self.lists.candidates(completion, job, provenance, make)

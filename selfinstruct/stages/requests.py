@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -16,8 +15,8 @@ from selfinstruct.dialogue_seeds import Join
 from selfinstruct.materials import Materials
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Job, Model
-from selfinstruct.schema import Completion, Lang, Opener, Provenance, Record, Reject, Rendering, Request, Sampling
-from selfinstruct.stages.lists import asked, candidates
+from selfinstruct.schema import Completion, Opener, Provenance, Record, Reject, Request
+from selfinstruct.stages.lists import Lists
 
 
 class Piece(NamedTuple):
@@ -35,11 +34,7 @@ class Requests:
     materials: Materials
     joins: Sequence[Join]
     prompt_file: Prompt
-    rendering: Rendering
-    sampling: Sampling
-    lang: Lang
-    seed: int
-    round_size: int
+    lists: Lists
     count: int
 
     name = "openers"
@@ -47,15 +42,10 @@ class Requests:
     writes = Opener
     roles = ("teacher",)
 
-    @property
-    def most(self) -> int:
-        """So many openers there are at most: all that is asked for about each passage."""
-        return len(self.materials) * self.count
-
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Opener]) -> list[Job]:
         """The next ``round_size`` passages; ``[]`` behind the last one."""
-        start = round * self.round_size
-        places = _order(self.seed, len(self.materials))[start : start + self.round_size]
+        numbers = self.lists.numbers(round)
+        places = self.lists.order(len(self.materials))[numbers.start : numbers.stop]
         return [Job(self.name, round, slot, self._piece(place)) for slot, place in enumerate(places)]
 
     def _piece(self, place: int) -> Piece:
@@ -68,8 +58,7 @@ class Requests:
 
     def prompt(self, job: Job) -> Request:
         """The passage, and how many requests are asked for."""
-        shown = self.prompt_file.render(self.rendering, passage=job.material.text, count=self.count)
-        return asked(job, shown, self.sampling)
+        return self.lists.request(job, self.prompt_file, passage=job.material.text, count=self.count)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each item of the answer as an opener."""
@@ -81,18 +70,12 @@ class Requests:
                 id=id,
                 provenance=provenance,
                 instruction=text,
-                lang=self.lang,
+                lang=self.lists.lang,
                 sector="materials",
                 origin="request",
                 topic=piece.where,
                 passage=piece.text,
-                join=Random(f"{self.seed}/openers/{id}").choice(self.joins).id,
+                join=Random(f"{self.lists.seed}/openers/{id}").choice(self.joins).id,
             )
 
-        return candidates(completion, job, provenance, self.rendering, make)
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, many: int) -> Sequence[int]:
-    """The order in which so many passages are gone through."""
-    return Random(f"{seed}/openers/order").sample(range(many), many)
+        return self.lists.candidates(completion, job, provenance, make)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from selfinstruct.dialogue_seeds import MetaTopic
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Job, Model
-from selfinstruct.schema import Completion, Lang, Provenance, Record, Reject, Rendering, Request, Sampling, Topic
-from selfinstruct.stages.lists import asked, candidates
+from selfinstruct.schema import Completion, Provenance, Record, Reject, Request, Topic
+from selfinstruct.stages.lists import Lists
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,7 @@ class Topics:
 
     metas: Sequence[MetaTopic]
     prompt_file: Prompt
-    rendering: Rendering
-    sampling: Sampling
-    lang: Lang
-    round_size: int
+    lists: Lists
     count: int
 
     name = "topics"
@@ -31,8 +28,8 @@ class Topics:
 
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Topic]) -> list[Job]:
         """The next ``round_size`` meta topics."""
-        start = round * self.round_size
-        return [Job(self.name, round, slot, meta) for slot, meta in enumerate(self.metas[start:][: self.round_size])]
+        numbers = self.lists.numbers(round)
+        return [Job(self.name, round, slot, meta) for slot, meta in enumerate(self.metas[numbers.start : numbers.stop])]
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
         """Ask once; every item of the list is a candidate."""
@@ -41,8 +38,7 @@ class Topics:
     def prompt(self, job: Job) -> Request:
         """The meta topic, and how many parts of it are asked for."""
         meta: MetaTopic = job.material
-        shown = self.prompt_file.render(self.rendering, topic=meta.topic, scope=meta.scope, count=self.count)
-        return asked(job, shown, self.sampling)
+        return self.lists.request(job, self.prompt_file, topic=meta.topic, scope=meta.scope, count=self.count)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each item of the answer as a sub-topic."""
@@ -51,6 +47,6 @@ class Topics:
 
         def make(id: str, text: str) -> Topic:
             subtopic = text.rstrip(".。;； ")
-            return Topic(id=id, provenance=provenance, topic=meta.topic, subtopic=subtopic, lang=self.lang)
+            return Topic(id=id, provenance=provenance, topic=meta.topic, subtopic=subtopic, lang=self.lists.lang)
 
-        return candidates(completion, job, provenance, self.rendering, make)
+        return self.lists.candidates(completion, job, provenance, make)

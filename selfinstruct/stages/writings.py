@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from random import Random
 from typing import NamedTuple
 
 from selfinstruct.dialogue_seeds import MetaTopic, TextType
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Job, Model
-from selfinstruct.schema import Completion, Lang, Opener, Provenance, Record, Reject, Rendering, Request, Sampling
-from selfinstruct.stages.lists import asked, candidates
+from selfinstruct.schema import Completion, Opener, Provenance, Record, Reject, Request
+from selfinstruct.stages.lists import Lists
 
 
 class Pair(NamedTuple):
@@ -33,11 +31,7 @@ class Writings:
     types: Sequence[TextType]
     topics: Sequence[MetaTopic]
     prompt_file: Prompt
-    rendering: Rendering
-    sampling: Sampling
-    lang: Lang
-    seed: int
-    round_size: int
+    lists: Lists
     count: int
 
     name = "openers"
@@ -47,14 +41,13 @@ class Writings:
 
     def plan(self, round: int, inputs: Sequence[Record], accepted: Sequence[Opener]) -> list[Job]:
         """The next ``round_size`` pairs; there is always more to ask for."""
-        return [
-            Job(self.name, round, slot, self._pair(round * self.round_size + slot)) for slot in range(self.round_size)
-        ]
+        numbers = self.lists.numbers(round)
+        return [Job(self.name, round, slot, self._pair(number)) for slot, number in enumerate(numbers)]
 
     def _pair(self, number: int) -> Pair:
         """Types take turns; each meets the topics in an order of its own."""
         turn, place = divmod(number, len(self.types))
-        topics = _order(self.seed, place, len(self.topics))
+        topics = self.lists.order(len(self.topics), place)
         return Pair(self.types[place], self.topics[topics[turn % len(topics)]])
 
     async def run(self, job: Job, models: Mapping[str, Model]) -> list[Record | Reject]:
@@ -64,10 +57,10 @@ class Writings:
     def prompt(self, job: Job) -> Request:
         """The type of text, the subjects, and how many instructions are asked for."""
         type, about = job.material
-        colon = "：" if self.lang == "zh" else ": "
+        colon = "：" if self.lists.lang == "zh" else ": "
         area = f"{about.topic}{colon}{about.scope}" if about.scope else about.topic
         named = {"type": type.type, "purpose": type.purpose, "about": area}
-        return asked(job, self.prompt_file.render(self.rendering, **named, count=self.count), self.sampling)
+        return self.lists.request(job, self.prompt_file, **named, count=self.count)
 
     def parse(self, completion: Completion, job: Job) -> list[Record | Reject]:
         """Each item of the answer as an opener."""
@@ -79,17 +72,11 @@ class Writings:
                 id=id,
                 provenance=provenance,
                 instruction=text,
-                lang=self.lang,
+                lang=self.lists.lang,
                 sector="writing",
                 origin="writing",
                 topic=type.type,
                 subtopic=about.topic,
             )
 
-        return candidates(completion, job, provenance, self.rendering, make)
-
-
-@lru_cache(maxsize=64)
-def _order(seed: int, place: int, many: int) -> Sequence[int]:
-    """The order in which a type meets so many topics."""
-    return Random(f"{seed}/openers/{place}").sample(range(many), many)
+        return self.lists.candidates(completion, job, provenance, make)

@@ -87,22 +87,26 @@ class Answering(asyncio.Protocol):
             length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
             if len(self.buffer) < end + 4 + length:
                 return
-            self.buffer = self.buffer[end + 4 + length :]
+            sent, self.buffer = self.buffer[end + 4 : end + 4 + length], self.buffer[end + 4 + length :]
             if head.startswith(b"post"):
                 self.state.requests += 1
                 self.state.change(1)
-                asyncio.get_running_loop().call_later(self.state.latency(), self.answer)
+                asyncio.get_running_loop().call_later(self.state.latency(), self.answer, sent)
                 continue
             body = self.state.stats()
             if head.startswith(b"get /mark"):
                 self.state.mark()
             self.transport.write(HEAD % len(body) + body)
 
-    def answer(self) -> None:
-        """Send the answer, if anybody is still there."""
+    def answer(self, sent: bytes) -> None:
+        """Reply to a body, if anybody is still there."""
         self.state.change(-1)
         if not self.transport.is_closing():
-            self.transport.write(REPLY)
+            self.transport.write(self.reply(sent))
+
+    def reply(self, sent: bytes) -> bytes:
+        """Always the same."""
+        return REPLY
 
 
 async def serve(median: float, sigma: float) -> None:

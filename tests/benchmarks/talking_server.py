@@ -39,32 +39,11 @@ class Talking(Answering):
     def __init__(self, state: State, lang: str) -> None:
         super().__init__(state)
         self.lang = lang
-        self.waiting: list[bytes] = []
 
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is whole; looking is left to the leaner one."""
-        self.buffer += data
-        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
-            head = self.buffer[:end].lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self.buffer) < end + 4 + length:
-                return
-            body = self.buffer[end + 4 : end + 4 + length]
-            if not head.startswith(b"post"):
-                super().data_received(b"")
-                return
-            self.buffer = self.buffer[end + 4 + length :]
-            self.state.requests += 1
-            self.state.change(1)
-            asyncio.get_running_loop().call_later(self.state.latency(), self.say, body)
-
-    def say(self, body: bytes) -> None:
-        """Send the answer to a request, if anybody is still there."""
-        self.state.change(-1)
-        if not self.transport.is_closing():
-            answer = answer_to(body, self.lang)
-            self.transport.write(HEAD % len(answer) + answer)
+    def reply(self, sent: bytes) -> bytes:
+        """What the side that is asked would say."""
+        answer = answer_to(sent, self.lang)
+        return HEAD % len(answer) + answer
 
 
 def answer_to(body: bytes, lang: str) -> bytes:

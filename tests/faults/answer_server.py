@@ -12,12 +12,12 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
 
-from tests.serving import Serving
+from tests.serving import Api
 
 _SYLLABLES = "ba be bi bo da de di do fa fe ga ge ka ke ki ko la le li lo ma me mi mo na ne ni no ra re ri ro".split()
 _NOUNS = [first + second for first in _SYLLABLES for second in _SYLLABLES]
@@ -43,7 +43,7 @@ class Counts(NamedTuple):
     most: int
 
 
-class AnswerServer:
+class AnswerServer(Api):
     """Starts on ``with``, stops at its end. ``url`` is a base URL; ``asked`` counts each body by its sha256."""
 
     def __init__(
@@ -53,24 +53,16 @@ class AnswerServer:
         latency: Latency = lambda rng: 0.0,
         fault: Fault = lambda path, number: None,
     ) -> None:
-        self.url = ""
+        super().__init__()
         self.asked: Counter[str] = Counter()
         self.in_flight = 0
         self.fault = fault
         self._answer, self._latency = answer or middling, latency
-        self._serving = Serving(self._handle)
 
     @property
     def counts(self) -> Counts:
         """The account so far."""
         return Counts(self.asked.total(), len(self.asked), max(self.asked.values(), default=0))
-
-    def __enter__(self) -> Self:
-        self.url = f"{self._serving.__enter__().url}/v1"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._serving.__exit__()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = await request.read()

@@ -12,13 +12,13 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
 
 from tests.faults.answer_server import Counts, Fault, Latency, body_hash
-from tests.serving import Serving
+from tests.serving import Api
 
 
 class Misdeed(NamedTuple):
@@ -161,7 +161,7 @@ _REFUSED: Final = {
 }
 
 
-class DialogueServer:
+class DialogueServer(Api):
     """Starts on ``with``, stops at its end. ``url`` is a base URL; ``asked`` counts each body by its sha256.
 
     ``misdeeds`` go by opener. A request with another key than ``key`` is refused, where there is one. ``used`` sums up
@@ -176,7 +176,7 @@ class DialogueServer:
         fault: Fault = lambda path, number: None,
         key: str = "",
     ) -> None:
-        self.url = ""
+        super().__init__()
         self.asked: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
         self.keys: Counter[str] = Counter()
@@ -186,19 +186,11 @@ class DialogueServer:
         self.in_flight = 0
         self.fault = fault
         self._misdeeds, self._latency, self._key = misdeeds or {}, latency, key
-        self._serving = Serving(self._handle)
 
     @property
     def counts(self) -> Counts:
         """The account so far."""
         return Counts(self.asked.total(), len(self.asked), max(self.asked.values(), default=0))
-
-    def __enter__(self) -> Self:
-        self.url = f"{self._serving.__enter__().url}/v1"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._serving.__exit__()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         sent = await request.read()

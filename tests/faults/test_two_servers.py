@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -22,29 +22,21 @@ from selfinstruct.models.opening import named_roles, open_models
 from selfinstruct.money import parse_price
 from selfinstruct.recipe import ModelRecipe, Recipe
 from selfinstruct.schema import Draw, Message, Request, Sampling
-from tests.serving import Serving
+from tests.serving import Api
 
 USER_PRICE, ASSISTANT_PRICE = "in=1,out=2", "in=20,out=60"
 
 
-class Server:
+class Server(Api):
     """A chat server that takes one key, and counts who asks it and how many at once."""
 
     def __init__(self, key: str, seconds: float = 0.0, used: tuple[int, int] = (20, 8)) -> None:
+        super().__init__()
         self.keys: Counter[str] = Counter()
         self.models: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = 0
         self.fault: tuple[int, dict[str, Any]] | None = None
-        self.url = ""
         self._key, self._seconds, self._used = key, seconds, used
-        self._serving = Serving(self._handle)
-
-    def __enter__(self) -> Self:
-        self.url = f"{self._serving.__enter__().url}/v1"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._serving.__exit__()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         body = orjson.loads(await request.read())

@@ -2,84 +2,63 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from selfinstruct.guards.declining import LONGEST, Declining
 from selfinstruct.protocols import Drop, Turn
-from selfinstruct.schema import Message
+from selfinstruct.schema import Lang
+from tests.guards.turns import fewest, judged, misjudged, turn_of
 from tests.hostile_texts import read_in_time
 
 DECLINING = Declining()
 
 
-def _turn(role: Any, text: str, history: list[str] | None = None) -> Turn:
-    """A turn behind texts that were said by turns, the user first."""
-    texts = history or (["Tell me about blue.", "Blue is a colour."][: 2 if role == "user" else 1])
-    said = [Message(role="assistant" if number % 2 else "user", content=one) for number, one in enumerate(texts)]
-    return Turn(role, text, said, "en")
-
-
-def _sentences(name: str) -> list[dict[str, Any]]:
-    path = Path(__file__).parent / f"sentences/{name}.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-FILES = ["refusal.en", "refusal.zh", "as_an_ai.en", "as_an_ai.zh"]
-
-
-@pytest.mark.parametrize(
-    "row",
-    [row for name in FILES for row in _sentences(name)],
-    ids=lambda row: ascii(f"{row['reason']}-{row['role']}-{row['text'][:40]}"),
-)
-def test_each_turn_has_the_verdict_written_beside_it(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("name", ["refusal", "as_an_ai"])
+def test_each_turn_has_the_verdict_written_beside_it(name: str, lang: Lang) -> None:
     """A model's own voice is told from letters, stories, quotations, people in the trade, and people without luck."""
-    drop = DECLINING.check(_turn(row["role"], row["text"], row.get("history")))
-    assert (drop.reason if drop else None) == row["reason"]
-    assert drop is None or drop.detail.startswith(row["role"] + ": ")
+    assert misjudged(DECLINING, name, lang) == []
+    drops = [(turn.role, drop.detail) for turn, _ in judged(name, lang) if (drop := DECLINING.check(turn))]
+    assert [detail for role, detail in drops if not detail.startswith(f"{role}: ")] == []
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_there_are_forty_turns_of_each_verdict(name: str) -> None:
+@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("name", ["refusal", "as_an_ai"])
+def test_there_are_forty_turns_of_each_verdict(name: str, lang: Lang) -> None:
     """So that no rule stands on a handful of examples."""
-    kept = sum(row["reason"] is None for row in _sentences(name))
-    assert min(kept, len(_sentences(name)) - kept) >= 40
+    assert fewest(name, lang) >= 40
 
 
 @pytest.mark.parametrize(
     ("turn", "drop"),
     [
         pytest.param(
-            _turn("assistant", "I can't help with that."),
+            turn_of("assistant", "I can't help with that."),
             Drop("refusal", "assistant: I can't help with that."),
             id="no",
         ),
         pytest.param(
-            _turn("user", "Nice! But I cannot act as the user."),
+            turn_of("user", "Nice! But I cannot act as the user."),
             Drop("refusal", "user: But I cannot act as the user."),
             id="a user who gives up",
         ),
         pytest.param(
-            _turn("assistant", "Two. As an AI, I can count."),
+            turn_of("assistant", "Two. As an AI, I can count."),
             Drop("as_an_ai", "assistant: As an AI, I can count."),
             id="where it begins",
         ),
         pytest.param(
-            _turn("assistant", "As an AI, I count the stars.", ["Play an AI on a ship.", "Ahoy!", "What do you do?"]),
+            turn_of("assistant", "As an AI, I count the stars.", ["Play an AI on a ship.", "Ahoy!", "What do you do?"]),
             None,
             id="a voice that was asked for by the opener",
         ),
         pytest.param(
-            _turn("assistant", "As an AI, I have no feelings. Ahoy!", ["Play an AI on a ship."]),
+            turn_of("assistant", "As an AI, I have no feelings. Ahoy!", ["Play an AI on a ship."]),
             Drop("as_an_ai", "assistant: As an AI, I have no feelings. Ahoy!"),
             id="its own voice all the same",
         ),
         pytest.param(
-            _turn("user", "As an AI, I count the stars. And you?", ["What can an AI count?", "Stars."]),
+            turn_of("user", "As an AI, I count the stars. And you?", ["What can an AI count?", "Stars."]),
             Drop("as_an_ai", "user: As an AI, I count the stars. And you?"),
             id="no voice is asked of a user",
         ),
@@ -94,8 +73,8 @@ def test_a_long_user_turn_is_a_pasted_text() -> None:
     """A chat that somebody pastes holds such words, a short turn of a user does not."""
     said, rest = "I'm sorry, but I can't continue this conversation. ", "It is about the sea. "
     short = said + rest * ((LONGEST - len(said)) // len(rest))
-    assert DECLINING.check(_turn("user", short)) is not None
-    assert DECLINING.check(_turn("user", short + rest)) is None
+    assert DECLINING.check(turn_of("user", short)) is not None
+    assert DECLINING.check(turn_of("user", short + rest)) is None
 
 
 HOSTILE = [

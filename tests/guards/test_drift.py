@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from selfinstruct.guards.drift import PASTED, Drift
-from selfinstruct.protocols import Drop, Turn
-from selfinstruct.schema import Lang, Message
+from selfinstruct.protocols import Drop
+from selfinstruct.schema import Lang
+from tests.guards.turns import fewest, misjudged, turn_of
 from tests.hostile_texts import read_in_time
 
 GUARDS: dict[Lang, Drift] = {"en": Drift("en"), "zh": Drift("zh")}
-BEFORE: dict[Lang, list[str]] = {
-    "en": ["How do solar panels work?", "They turn light into current."],
-    "zh": ["太阳能板是怎么工作的？", "它们把光变成电。"],
-}
-
-
-def _turn(lang: Lang, role: Any, text: str, history: list[str] | None = None) -> Turn:
-    """A turn behind texts that were said by turns, the user first."""
-    texts = history or BEFORE[lang][: 2 if role == "user" else 1]
-    said = [Message(role="assistant" if number % 2 else "user", content=one) for number, one in enumerate(texts)]
-    return Turn(role, text, said, lang)
-
-
-def _sentences(lang: str) -> list[dict[str, Any]]:
-    path = Path(__file__).parent / f"sentences/language.{lang}.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.mark.parametrize(
-    "row",
-    _sentences("en") + _sentences("zh"),
-    ids=lambda row: ascii(f"{row['lang']}-{row['reason']}-{row['role']}-{row['text'][:30]}"),
-)
-def test_each_turn_has_the_verdict_written_beside_it(row: dict[str, Any]) -> None:
-    """Both roles, both languages, and Japanese, Korean, Russian, Arabic and Thai."""
-    drop = GUARDS[row["lang"]].check(_turn(row["lang"], row["role"], row["text"], row.get("history")))
-    assert (drop.reason if drop else None) == row["reason"]
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_there_are_forty_turns_of_each_verdict(lang: str) -> None:
+def test_each_turn_has_the_verdict_written_beside_it(lang: Lang) -> None:
+    """Both roles, both languages, and Japanese, Korean, Russian, Arabic and Thai."""
+    assert misjudged(GUARDS[lang], "language", lang) == []
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_there_are_forty_turns_of_each_verdict(lang: Lang) -> None:
     """So that no rule stands on a handful of examples."""
-    kept = sum(row["reason"] is None for row in _sentences(lang))
-    assert min(kept, len(_sentences(lang)) - kept) >= 40
+    assert fewest("language", lang) >= 40
 
 
 def test_the_drop_names_side_and_language() -> None:
     """What a person reads in the rejects."""
     english = "Can you tell me more about the roof?"
-    assert GUARDS["zh"].check(_turn("zh", "user", english)) == Drop("language", "the user's turn is English")
-    assert GUARDS["en"].check(_turn("en", "assistant", "当然可以，请看下面。")) == Drop(
+    assert GUARDS["zh"].check(turn_of("user", english, lang="zh")) == Drop("language", "the user's turn is English")
+    assert GUARDS["en"].check(turn_of("assistant", "当然可以，请看下面。", lang="en")) == Drop(
         "language", "the assistant's turn is Chinese"
     )
 
@@ -63,9 +38,9 @@ def test_a_long_user_turn_is_a_pasted_text() -> None:
     """An article in English is what a Chinese user may want to talk about; an answer of that length is not."""
     sentence = "This is what the article says about the sun. "
     text = sentence * (PASTED // len(sentence))
-    assert GUARDS["zh"].check(_turn("zh", "user", text)) == Drop("language", "the user's turn is English")
-    assert GUARDS["zh"].check(_turn("zh", "user", text + sentence)) is None
-    assert GUARDS["zh"].check(_turn("zh", "assistant", text + sentence)) == Drop(
+    assert GUARDS["zh"].check(turn_of("user", text, lang="zh")) == Drop("language", "the user's turn is English")
+    assert GUARDS["zh"].check(turn_of("user", text + sentence, lang="zh")) is None
+    assert GUARDS["zh"].check(turn_of("assistant", text + sentence, lang="zh")) == Drop(
         "language", "the assistant's turn is English"
     )
 

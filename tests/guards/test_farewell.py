@@ -2,52 +2,43 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
-
 import pytest
 
 from selfinstruct.guards.farewell import LONGEST, Farewell
-from selfinstruct.protocols import Drop, Guard, Turn
+from selfinstruct.protocols import Drop, Guard
+from selfinstruct.schema import Lang
+from tests.guards.turns import Side, fewest, judged, misjudged, turn_of
 from tests.hostile_texts import read_in_time
 
 FAREWELL: Guard = Farewell()
 
 
-def _sentences(lang: str) -> list[dict[str, Any]]:
-    path = Path(__file__).parent / f"sentences/farewell.{lang}.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def _check(text: str, role: Literal["user", "assistant"] = "user", lang: Literal["en", "zh"] = "en") -> Drop | None:
-    return FAREWELL.check(Turn(role=role, text=text, history=(), lang=lang))
+def _check(text: str, role: Side = "user", lang: Lang = "en") -> Drop | None:
+    return FAREWELL.check(turn_of(role, text, (), lang))
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_each_turn_has_the_verdict_written_beside_it(lang: str) -> None:
+def test_each_turn_has_the_verdict_written_beside_it(lang: Lang) -> None:
     """Closings are told from questions, orders, complaints, facts, letters and texts about thanking."""
-    verdicts = ((row, _check(row["text"], row["role"])) for row in _sentences(lang))
-    assert [row["text"] for row, drop in verdicts if (drop.reason if drop else None) != row["reason"]] == []
+    assert misjudged(FAREWELL, "farewell", lang) == []
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_there_are_eighty_turns_of_each_verdict(lang: str) -> None:
+def test_there_are_eighty_turns_of_each_verdict(lang: Lang) -> None:
     """So that the rule does not stand on a handful of examples."""
-    kept = sum(row["reason"] is None for row in _sentences(lang))
-    assert min(kept, len(_sentences(lang)) - kept) >= 80
+    assert fewest("farewell", lang) >= 80
 
 
 def test_the_language_of_the_run_changes_no_verdict() -> None:
     """Chinese runs hold English closings, and the other way round."""
-    for row in _sentences("en") + _sentences("zh"):
-        assert _check(row["text"], row["role"], "en") == _check(row["text"], row["role"], "zh"), row["text"]
+    for turn, _ in judged("farewell", "en") + judged("farewell", "zh"):
+        assert _check(turn.text, turn.role, "en") == _check(turn.text, turn.role, "zh"), turn.text
 
 
 def test_a_closing_is_one_with_a_question_after_it_no_longer() -> None:
     """Whatever was said before, a turn that asks goes on."""
-    for row in _sentences("en") + _sentences("zh"):
-        assert _check(row["text"] + "\nWhat is the capital of Peru?", row["role"]) is None, row["text"]
+    for turn, _ in judged("farewell", "en") + judged("farewell", "zh"):
+        assert _check(turn.text + "\nWhat is the capital of Peru?", turn.role) is None, turn.text
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,15 @@ import pytest
 
 from selfinstruct import resources, rules
 from selfinstruct.guards import RULES, guards
-from selfinstruct.protocols import Drop, Turn
-from selfinstruct.schema import Lang, Message
-
-OPENERS: dict[Lang, str] = {"en": "How do bees find food?", "zh": "蜜蜂是怎么找食物的？"}
-ANSWERS: dict[Lang, str] = {"en": "They go by scent and by sight.", "zh": "它们靠气味和视觉。"}
+from selfinstruct.protocols import Drop
+from selfinstruct.schema import Lang
+from tests.guards.turns import TALK, turn_of
 
 
 def _first(lang: Lang, text: str) -> Drop | None:
     """What the chain says of a user's second turn."""
-    said = [Message(role="user", content=OPENERS[lang]), Message(role="assistant", content=ANSWERS[lang])]
-    return next((drop for guard in guards(lang) if (drop := guard.check(Turn("user", text, said, lang)))), None)
+    turn = turn_of("user", text, lang=lang)
+    return next((drop for guard in guards(lang) if (drop := guard.check(turn))), None)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +22,8 @@ def _first(lang: Lang, text: str) -> Drop | None:
     [
         pytest.param("en", " ", "empty", id="empty-en"),
         pytest.param("zh", "……", "empty", id="empty-zh"),
-        pytest.param("en", OPENERS["en"], "repeated", id="repeated-en"),
-        pytest.param("zh", OPENERS["zh"], "repeated", id="repeated-zh"),
+        pytest.param("en", TALK["en"][0], "repeated", id="repeated-en"),
+        pytest.param("zh", TALK["zh"][0], "repeated", id="repeated-zh"),
         pytest.param("en", "I'm glad I could help! What else would you like to know?", "role_inversion", id="role-en"),
         pytest.param("zh", "很高兴能帮到您！请问还有什么可以帮您的吗？", "role_inversion", id="role-zh"),
         pytest.param("en", "Thank you so much, that is all. Goodbye!", "farewell", id="farewell-en"),
@@ -51,7 +49,7 @@ def test_each_kind_of_turn_gets_its_reason_from_the_chain(lang: Lang, text: str,
 def test_the_guards_are_asked_in_this_order() -> None:
     """What is asked first gives the reason; both languages have the same chain."""
     order = ["Empty", "Repeated", "RoleInversion", "Answering", "Farewell", "Declining", "Drift"]
-    for lang in OPENERS:
+    for lang in TALK:
         assert [type(guard).__name__ for guard in guards(lang)] == order
 
 
@@ -65,7 +63,7 @@ def test_every_rule_file_that_is_read_counts_for_the_identity(monkeypatch: pytes
         return explained(name)
 
     monkeypatch.setattr(rules, "explained", noting)
-    for lang in OPENERS:
+    for lang in TALK:
         guards(lang)
     assert read == set(RULES)
     assert all((resources.rules_dir() / f"{name}.toml").is_file() for name in RULES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -13,40 +11,29 @@ from hypothesis import strategies as st
 from selfinstruct.guards import nothing_new
 from selfinstruct.guards.nothing_new import Empty, Repeated
 from selfinstruct.protocols import Drop, Turn
-from selfinstruct.schema import Message
+from selfinstruct.schema import Lang
+from tests.guards.turns import fewest, judged, misjudged, turn_of
 from tests.hostile_texts import read_in_time
 
 EMPTY, REPEATED = Empty(), Repeated()
 
 
-def _turn(text: str, history: list[str], role: Literal["user", "assistant"] | None = None) -> Turn:
-    """A turn behind texts that were said by turns, the user first."""
-    said = [Message(role="assistant" if number % 2 else "user", content=one) for number, one in enumerate(history)]
-    return Turn(role or ("assistant" if len(history) % 2 else "user"), text, said, "en")
-
-
-def _sentences(lang: str) -> list[dict[str, Any]]:
-    path = Path(__file__).parent / f"sentences/repeated.{lang}.jsonl"
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.mark.parametrize(
-    "row",
-    _sentences("en") + _sentences("zh"),
-    ids=lambda row: ascii(f"{row['reason']}-{len(row['history'])}-{row['text'][:40]}"),
-)
-def test_each_turn_has_the_verdict_written_beside_it(row: dict[str, Any]) -> None:
-    """What was said before is told from answers, moves, calls for more, changed requests and texts asked for again."""
-    drop = REPEATED.check(_turn(row["text"], row["history"], row["role"]))
-    assert (drop.reason if drop else None) == row["reason"]
-    assert EMPTY.check(_turn(row["text"], row["history"], row["role"])) is None
+def _turn(text: str, history: Sequence[str]) -> Turn:
+    """A turn of the side that is to speak."""
+    return turn_of("assistant" if len(history) % 2 else "user", text, history)
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_there_are_forty_turns_of_each_verdict(lang: str) -> None:
+def test_each_turn_has_the_verdict_written_beside_it(lang: Lang) -> None:
+    """What was said before is told from answers, moves, calls for more, changed requests and texts asked for again."""
+    assert misjudged(REPEATED, "repeated", lang) == []
+    assert [turn.text for turn, _ in judged("repeated", lang) if EMPTY.check(turn)] == []
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_there_are_forty_turns_of_each_verdict(lang: Lang) -> None:
     """So that no rule stands on a handful of examples."""
-    kept = sum(row["reason"] is None for row in _sentences(lang))
-    assert min(kept, len(_sentences(lang)) - kept) >= 40
+    assert fewest("repeated", lang) >= 40
 
 
 @pytest.mark.parametrize("history", [["What is it?"], ["What is it?", "A cat."]], ids=["assistant", "user"])
@@ -205,6 +192,6 @@ def test_no_turn_is_passed_over_that_is_the_same(words: list[str], data: st.Data
     other = data.draw(st.lists(st.sampled_from(["the", *words, *words]), min_size=len(words), max_size=len(words) + 2))
     guard = Repeated()
     for before in (" ".join(words), " ".join(words).upper(), " the ".join(words), " ".join(other)):
-        turn = Turn("user", " ".join(words), [Message(role="user", content=before or "?")], "en")
+        turn = turn_of("user", " ".join(words), [before or "?"])
         pieces = nothing_new._pieces(turn.text)
         assert guard._may_be_repeated(turn) or not guard._is_same(turn, pieces, turn.history[0].content)

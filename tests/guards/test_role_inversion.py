@@ -2,54 +2,27 @@
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal
-
 import pytest
 
 from selfinstruct.guards.role_inversion import RoleInversion
-from selfinstruct.protocols import Drop, Guard, Turn
-from selfinstruct.schema import Lang, Message
+from selfinstruct.protocols import Drop, Guard
+from selfinstruct.schema import Lang
+from tests.guards.turns import Side, false_alarms, fewest, misjudged, turn_of
 from tests.hostile_texts import read_in_time
 
-Side = Literal["user", "assistant"]
-
 GUARD: Guard = RoleInversion()
-REAL = Path(__file__).parents[3] / "shared/data"
-TALK: dict[Lang, list[str]] = {
-    "en": ["How do tides come about?", "Tides come from the pull of the moon. They rise twice a day."],
-    "zh": ["潮汐是怎么来的？", "潮汐来自月球的引力，每天涨两次。"],
-}
 
 
-def turn_of(role: Side, text: str, history: Sequence[str], lang: Lang = "en") -> Turn:
-    """A turn after ``history``, oldest first, the user's opener and then in turns."""
-    sides: tuple[Side, Side] = ("user", "assistant")
-    said = [Message(role=sides[number % 2], content=content) for number, content in enumerate(history)]
-    return Turn(role=role, text=text, history=said, lang=lang)
-
-
-def _sentences(lang: Lang) -> list[dict[str, Any]]:
-    path = Path(__file__).parent / f"sentences/role_inversion.{lang}.jsonl"
-    return [{"lang": lang} | json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.mark.parametrize("row", _sentences("en") + _sentences("zh"), ids=lambda row: ascii(row["text"][:40]))
-def test_each_turn_has_the_verdict_written_beside_it(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_each_turn_has_the_verdict_written_beside_it(lang: Lang) -> None:
     """An assistant's offers, labels of roles and scripts of both are told from users who quote, paste, ask or help."""
-    before = TALK[row["lang"]][: 2 if row["role"] == "user" else 1]
-    drop = GUARD.check(turn_of(row["role"], row["text"], row.get("history", before), row["lang"]))
-    assert (drop.reason if drop else None) == row["reason"]
+    assert misjudged(GUARD, "role_inversion", lang) == []
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_there_are_forty_turns_of_each_verdict(lang: Lang) -> None:
     """So that no rule stands on a handful of examples."""
-    kept = sum(row["reason"] is None for row in _sentences(lang))
-    assert min(kept, len(_sentences(lang)) - kept) >= 40
+    assert fewest("role_inversion", lang) >= 40
 
 
 @pytest.mark.parametrize(
@@ -162,13 +135,4 @@ READERS = [
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_real_instruction_data_is_hardly_touched(lang: Lang) -> None:
     """Published instructions as users' turns, and outputs as assistants': what is dropped there is a false alarm."""
-    path = REAL / f"instructions_{lang}.jsonl.gz"
-    if not path.exists():
-        pytest.skip("needs published data that is not shipped")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for _, line in zip(range(4000), lines, strict=False)]
-    asked = [f"{row['instruction']}\n{row['input']}".strip() for row in rows]
-    users = [turn_of("user", text, [asked[n - 1], rows[n - 1]["output"]]) for n, text in enumerate(asked)]
-    assistants = [turn_of("assistant", row["output"], [text]) for row, text in zip(rows, asked, strict=True)]
-    for turns in (users, assistants):
-        assert sum(GUARD.check(turn) is not None for turn in turns) / len(turns) <= 0.002
+    assert max(false_alarms(GUARD, lang)) <= 0.002

@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 import orjson
+import pytest
 
 from selfinstruct import wire
+from selfinstruct.admission import breaker
+from selfinstruct.models import retrying
 from selfinstruct.schema import Completion, Draw, Endpoint, Request, Sampling
 
 ENDPOINT = Endpoint(identity="tests", model="m")
@@ -63,6 +66,13 @@ class Scripted:
     async def aclose(self) -> None:
         """Count."""
         self.closed += 1
+
+
+def without_naps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries and probes without the waits that are meant for real servers."""
+    monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(breaker, "FIRST_GAP", 0.001)
+    monkeypatch.setattr(breaker, "LONGEST_GAP", 0.004)
 
 
 async def until(condition: Callable[[], bool]) -> None:

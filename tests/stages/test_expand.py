@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from selfinstruct.protocols import Job
-from selfinstruct.schema import Completion, Message, Novelty, Opener, Provenance, Record, Reject, Rendering, Sampling
+from selfinstruct.schema import Completion, Message, Novelty, Opener, Provenance, Record, Reject, Rendering
 from selfinstruct.stages.expand import Expand
+from tests.stages.asking import lists
 from tests.stages.dialogue_parts import Script
 from tests.stages.prompt_files import answer, prompt_file
 
@@ -18,7 +19,7 @@ BEFORE = Provenance(seeds=("type-1", "topic-2"), prompts=("i@1:aa",), models=("o
 def stage(folder: Path, share: float = 1.0, rendering: Rendering = "chat", seed: int = 1) -> Expand:
     """Expands so many of the openers."""
     file = prompt_file(folder, "", "{{ instruction }} in detail:", "Expand this {{ type }}: {{ instruction }}")
-    return Expand(file, rendering, Sampling(max_tokens=80), seed, share)
+    return Expand(file, lists(80, rendering=rendering, seed=seed), share)
 
 
 def opener(number: int = 0) -> Opener:

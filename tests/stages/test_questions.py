@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from selfinstruct.dialogue_seeds import Entity
-from selfinstruct.schema import Message, Opener, Provenance, Reject, Sampling, Topic
+from selfinstruct.schema import Message, Opener, Provenance, Reject, Topic
 from selfinstruct.stages.questions import Counts, Questions, Subject
+from tests.stages.asking import lists
 from tests.stages.dialogue_parts import Script, prompt
 from tests.stages.prompt_files import answer
 
@@ -49,11 +50,7 @@ def stage(folder: Path, share: str = "0.25", *, entities: tuple[Entity, ...] | N
         entities=entities,
         about=prompt(folder, "about", _BLOCKS.replace("TEXT", about)),
         related=prompt(folder, "related", _BLOCKS.replace("TEXT", "{{ count }} like {{ question }} on {{ subtopic }}")),
-        rendering="chat",
-        sampling=Sampling(max_tokens=70),
-        lang="en",
-        seed=seed,
-        round_size=4,
+        lists=lists(70, seed=seed),
         counts=Counts(questions=5, related=2, related_share=Fraction(share)),
     )
 
@@ -227,7 +224,7 @@ def test_an_answer_that_is_no_list_is_an_unusable_reject(tmp_path: Path) -> None
 
 def test_a_base_model_goes_on_with_the_list_it_was_shown(tmp_path: Path) -> None:
     """The first number stands in the prompt."""
-    made = replace(stage(tmp_path), rendering="completion")
+    made = replace(stage(tmp_path), lists=lists(70, rendering="completion"))
     job = made.plan(0, TOPICS, ())[0]
     openers = made.parse(answer(" Why do rivers bend?\n2. How deep are they?\n"), job)
     texts = [opener.instruction for opener in openers if isinstance(opener, Opener)]

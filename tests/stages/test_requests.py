@@ -7,8 +7,9 @@ from pathlib import Path
 from selfinstruct.dialogue_seeds import Join
 from selfinstruct.materials import Materials
 from selfinstruct.protocols import Job
-from selfinstruct.schema import Message, Opener, Provenance, Reject, Sampling
+from selfinstruct.schema import Message, Opener, Provenance, Reject
 from selfinstruct.stages.requests import Piece, Requests
+from tests.stages.asking import lists
 from tests.stages.dialogue_parts import Script
 from tests.stages.prompt_files import answer, prompt_file
 
@@ -30,11 +31,7 @@ def stage(folder: Path, many: int = 10, seed: int = 1) -> Requests:
         materials=materials(folder, many),
         joins=JOINS,
         prompt_file=prompt_file(folder, "", "{{ passage }}\n1.", "{{ count }} requests about: {{ passage }}"),
-        rendering="chat",
-        sampling=Sampling(max_tokens=60),
-        lang="en",
-        seed=seed,
-        round_size=4,
+        lists=lists(60, seed=seed),
         count=2,
     )
 

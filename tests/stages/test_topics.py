@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from selfinstruct.dialogue_seeds import MetaTopic
 from selfinstruct.protocols import Job
-from selfinstruct.schema import Completion, Message, Provenance, Reject, Sampling, Topic
+from selfinstruct.schema import Completion, Message, Provenance, Reject, Rendering, Topic
 from selfinstruct.stages.topics import Topics
+from tests.stages.asking import lists
 from tests.stages.dialogue_parts import Script
 from tests.stages.prompt_files import answer, prompt_file
 
@@ -18,17 +18,14 @@ METAS = tuple(MetaTopic(id=f"topic-{n}", topic=name, scope=f"all of {name}") for
 JOB = Job("topics", 1, 0, METAS[2])
 
 
-def stage(folder: Path) -> Topics:
-    """Five meta topics, two of them a round."""
+def stage(folder: Path, rendering: Rendering = "chat", round_size: int = 2) -> Topics:
+    """Five meta topics, two of them a round unless told otherwise."""
     return Topics(
         metas=METAS,
         prompt_file=prompt_file(
             folder, 'stop = ["{{ count + 1 }}."]', "{{ topic }} ({{ scope }})\n1.", "Parts of {{ topic }}: {{ count }}."
         ),
-        rendering="chat",
-        sampling=Sampling(max_tokens=90),
-        lang="en",
-        round_size=2,
+        lists=lists(90, rendering=rendering, round_size=round_size),
         count=3,
     )
 
@@ -49,7 +46,7 @@ def test_each_meta_topic_is_asked_once_in_the_order_of_the_file(tmp_path: Path) 
 
 def test_a_round_may_hold_exactly_all_there_is(tmp_path: Path) -> None:
     """Then the next one is empty."""
-    topics = replace(stage(tmp_path), round_size=5)
+    topics = stage(tmp_path, round_size=5)
     assert [len(topics.plan(number, (), ())) for number in range(2)] == [5, 0]
 
 
@@ -58,7 +55,7 @@ def test_the_request_is_the_rendered_prompt(tmp_path: Path) -> None:
     request = stage(tmp_path).prompt(JOB)
     assert request.messages == (Message(role="user", content="Parts of C: 3."),)
     assert (str(request.draw), request.stop, request.sampling.max_tokens) == ("topics/1/0/0/0", ("4.",), 90)
-    assert replace(stage(tmp_path), rendering="completion").prompt(JOB).prompt == "C (all of C)\n1."
+    assert stage(tmp_path, rendering="completion").prompt(JOB).prompt == "C (all of C)\n1."
 
 
 async def test_each_item_of_the_answer_is_a_subtopic(tmp_path: Path) -> None:
@@ -75,7 +72,7 @@ async def test_each_item_of_the_answer_is_a_subtopic(tmp_path: Path) -> None:
 
 def test_a_base_model_goes_on_with_the_list_it_was_shown(tmp_path: Path) -> None:
     """The first number stands in the prompt."""
-    topics = replace(stage(tmp_path), rendering="completion")
+    topics = stage(tmp_path, rendering="completion")
     made = topics.parse(answer(" Bees\n2. Ants\n"), JOB)
     assert [record.subtopic for record in made if isinstance(record, Topic)] == ["Bees", "Ants"]
 

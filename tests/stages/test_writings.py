@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from selfinstruct.dialogue_seeds import MetaTopic, TextType
 from selfinstruct.protocols import Job
-from selfinstruct.schema import Message, Opener, Provenance, Reject, Sampling
+from selfinstruct.schema import Message, Opener, Provenance, Reject
 from selfinstruct.stages.writings import Pair, Writings
+from tests.stages.asking import lists
 from tests.stages.dialogue_parts import Script
 from tests.stages.prompt_files import answer, prompt_file
 
@@ -22,11 +24,7 @@ def stage(folder: Path, seed: int = 1) -> Writings:
         types=TYPES,
         topics=ABOUT,
         prompt_file=prompt_file(folder, "", "1.", "{{ count }}: a {{ type }}, {{ purpose }}, on {{ about }}"),
-        rendering="chat",
-        sampling=Sampling(max_tokens=60),
-        lang="en",
-        seed=seed,
-        round_size=4,
+        lists=lists(60, seed=seed),
         count=2,
     )
 
@@ -64,6 +62,16 @@ def test_the_prompt_names_type_purpose_and_subjects(tmp_path: Path) -> None:
     request = stage(tmp_path).prompt(Job("openers", 2, 1, Pair(TYPES[0], ABOUT[1])))
     assert request.messages == (Message(role="user", content="2: a poem, to poem, on Sport"),)
     assert (str(request.draw), request.sampling.max_tokens) == ("openers/2/1/0/0", 60)
+
+
+def test_a_topic_is_named_with_its_scope(tmp_path: Path) -> None:
+    """Behind the colon of the language."""
+    pair = Pair(TYPES[0], MetaTopic(id="topic-Law", topic="Law", scope="courts"))
+    texts = []
+    for lang in ("en", "zh"):
+        made = replace(stage(tmp_path), lists=lists(60, lang=lang))
+        texts.append((made.prompt(Job("openers", 0, 0, pair)).messages or ())[0].content)
+    assert [text.rpartition(" on ")[2] for text in texts] == ["Law: courts", "Law：courts"]
 
 
 async def test_each_item_of_the_answer_is_an_opener(tmp_path: Path) -> None:
