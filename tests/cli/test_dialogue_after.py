@@ -253,6 +253,18 @@ def test_a_model_without_a_chat_template_stops_the_run_at_its_first_answer(tmp_p
     assert len(rows(tmp_path / "run")) == 12
 
 
+def test_of_two_models_none_is_offered_in_the_place_of_another(tmp_path: Path) -> None:
+    """With one model it is clear what its server has; with two the message says which of them there is not."""
+    asked = file_of(tmp_path / "openers.txt", openers("en", 2))
+    missing = b'{"error": {"message": "The model `small` does not exist", "code": "model_not_found"}}'
+    with DialogueServer(fault=lambda path, number: (404, missing)) as server:
+        one = talk(server, tmp_path, "--openers", asked, run="one")
+        two = talk(server, tmp_path, "--openers", asked, "--user-model", "small", run="two")
+    assert [ended.code for ended in (one, two)] == [78, 78]
+    assert ["`small` does not exist" in ended.err for ended in (one, two)] == [True, True]
+    assert ["the server offers played" in ended.err for ended in (one, two)] == [True, False]
+
+
 # --- plan -----------------------------------------------------------------------------------------------------------
 
 
