@@ -15,8 +15,8 @@ from selfinstruct import batch_file, call_path, wire
 from selfinstruct.batch_file import RequestLine
 from selfinstruct.config import Settings
 from selfinstruct.ledger_reader import Call, LedgerReader
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models.opening import Opened
-from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Draw, Noun, Request
 
 STAGE = "complete"

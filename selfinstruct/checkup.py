@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from selfinstruct import __version__, call_path, endpoints, run_folder
+from selfinstruct import __version__, call_path, endpoints, naming, run_folder
 from selfinstruct.base_url import ApiKey, proxy_of
 from selfinstruct.config import Settings
 from selfinstruct.errors import (
@@ -34,11 +34,11 @@ from selfinstruct.errors import (
     SelfinstructError,
     UnknownModel,
 )
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import opening
 from selfinstruct.models.listing import list_models
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import PRICE_HINT, Price, show_money, show_price
-from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Draw, Message, Request, Sampling
 
 State = Literal["ok", "warn", "fail"]
@@ -83,7 +83,7 @@ class Subject:
     def key(self) -> ApiKey:
         """The API key; an empty one, with the variable it is looked for in, where there is none."""
         try:
-            return opening.key_for(self.recipe, self.settings) or ApiKey("")
+            return naming.key_for(self.recipe, self.settings) or ApiKey("")
         except AccessDenied:
             return ApiKey("", endpoints.load(self.recipe.endpoint).key_variable)
 
@@ -96,7 +96,7 @@ def examine(subject: Subject) -> Iterator[Finding]:
     yield from _folder(subject.settings)
     yield _open_files(subject)
     try:
-        subject = replace(subject, recipe=opening.named(subject.recipe))
+        subject = replace(subject, recipe=naming.named(subject.recipe))
     except ConfigProblem as error:
         yield _failed("model", error, "another --endpoint" if subject.recipe.endpoint else "another --base-url")
         return

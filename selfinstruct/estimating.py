@@ -18,18 +18,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from selfinstruct import batch_file, call_path, dialogue_forecast, identity, wire
+from selfinstruct import batch_file, call_path, dialogue_forecast, identity, naming, wire
 from selfinstruct.batch import STAGE, Batch, waiting
 from selfinstruct.config import Settings
 from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
 from selfinstruct.launch import Plan, has_no_more
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.links import Link
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import opening
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import Price
 from selfinstruct.protocols import Job
-from selfinstruct.recipe import ModelRecipe, Recipe
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Provenance, Record, Request, SeedTask
 from selfinstruct.stages.dialogue import Dialogues
 from selfinstruct.store import Manifest, read_manifest
@@ -53,7 +54,7 @@ def unopened_roles(recipe: Recipe, settings: Settings, roles: Collection[str]) -
     """The backends of a recipe with named roles, each as `unopened` gives it."""
     if recipe.model.api == "replay":
         return opening.open_models(recipe, settings, roles)
-    return {role: unopened(opening.recipe_of(recipe, role), settings) for role in roles}
+    return {role: unopened(naming.recipe_of(recipe, role), settings) for role in roles}
 
 
 def first_request(plan: Plan) -> tuple[Endpoint, Request]:

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, model_validator
 
 from selfinstruct import rules
+from selfinstruct.model_recipe import ModelRecipe, inherited
 from selfinstruct.rules import Rules
-from selfinstruct.schema import AnswerForm, JsonMode, Lang, Limits, Noun, Sampling, Sector, TokenField
+from selfinstruct.schema import AnswerForm, Lang, Noun, Sampling, Sector
 
-Api = Literal["local", "chat", "completion", "fake", "replay"]
 Method = Literal["self-instruct", "alpaca", "belle", "ultrachat"]
-_WIRE: frozenset[str] = frozenset({"chat", "completion"})
 Entry = Literal["topics", "entities", "types", "materials", "file", "run"]
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -34,15 +33,6 @@ ROUNDS: dict[Sector, tuple[int, int]] = {"world": (3, 7), "writing": (2, 4), "ma
 _ROUNDS_OF_TALK: dict[str, int] = {"round_size": 1, "lag": 8}
 """An answer holds ten openers, each the beginning of a dialogue of ten calls: a round is one such answer."""
 
-DEFAULT_MODELS: dict[str, str] = {
-    "local": "smollm2-135m-instruct",
-    "chat": "gpt-3.5-turbo",
-    "completion": "gpt-3.5-turbo-instruct",
-    "fake": "fake",
-    "replay": "",
-}
-DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
 # The ranges of `Sampling`, which a field that states its own default does not inherit.
 Temperature = Annotated[float | None, Field(ge=0, le=2)]
 Mass = Annotated[float | None, Field(ge=0, le=1)]
@@ -52,35 +42,6 @@ Penalty = Annotated[float | None, Field(ge=-2, le=2)]
 @cache
 def _shipped(stage: str, lang: Lang) -> dict[str, Any]:
     return rules.shipped(stage, lang)
-
-
-class ModelRecipe(Noun):
-    """Who answers, and how its API wants to be asked.
-
-    ``endpoint`` names a preset (``recipes/endpoints``), which says where an API is and what its models want spelled
-    differently. What stays empty here is the preset's, or the API's default. ``reproducible`` turns the embedded
-    model's prompt cache off, which makes equal requests give equal text (8 of 8 tries; with the cache 3-5 of 8) at half
-    the speed.
-    """
-
-    api: Api = "local"
-    endpoint: str = ""
-    name: str = ""
-    base_url: str = ""
-    token_field: TokenField | None = None
-    omit: tuple[str, ...] = ()
-    extra_body: dict[str, Any] = {}
-    limits: Limits = {}
-    json_mode: JsonMode | None = None
-    send_seed: bool = False
-    reproducible: bool = False
-    context: int = Field(default=4096, ge=256)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_an_api(cls, given: Any) -> Any:
-        """An endpoint is a chat API unless it is said otherwise."""
-        return {"api": "chat", **given} if isinstance(given, dict) and given.get("endpoint") else given
 
 
 class BootstrapRecipe(Sampling):
@@ -307,22 +268,8 @@ def _of_roles(given: Mapping[str, Any]) -> dict[str, Any]:
     for role in ("user", "assistant"):
         table = given.get(role)
         if isinstance(table, dict) and isinstance(model, dict):  # else told by its field
-            filled[role] = {**_inherited(model, table), **table}
+            filled[role] = {**inherited(model, table), **table}
     return filled
-
-
-def _inherited(model: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
-    """What a role takes over of the run's model: nothing beside an endpoint of its own, all that an API leaves open.
-
-    Another address is taken to have the model of the same name, and to be asked in the same way.
-    """
-    if "endpoint" in table:
-        return {}
-    api = model.get("api", "chat" if model.get("endpoint") else "local")
-    own = table.get("api", "chat" if "base_url" in table and api not in _WIRE else api)
-    if own != api and not {own, api} <= _WIRE:
-        return {"api": own} | ({"base_url": model["base_url"]} if own in _WIRE and "base_url" in model else {})
-    return {"api": own, "name": model.get("name", "")} if "base_url" in table else {**model, "api": own}
 
 
 def _of_sector(given: Mapping[str, Any]) -> dict[str, Any]:

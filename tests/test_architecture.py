@@ -15,7 +15,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
-from selfinstruct import recipe, schema
+from selfinstruct import model_recipe, recipe, schema
 
 PACKAGE = Path(__file__).resolve().parents[1] / "selfinstruct"
 PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))["project"]
@@ -67,7 +67,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pricing": {"errors", "money", "resources"},
     "rules": {"errors", "resources", "schema"},
     "endpoints": {"base_url", "errors", "resources", "schema"},
-    "recipe": {"rules", "schema"},
+    "model_recipe": {"schema"},
+    "recipe": {"model_recipe", "rules", "schema"},
+    "changes": set(),
+    "naming": {"base_url", "config", "endpoints", "errors", "model_recipe", "recipe"},
     "config": {"errors", "money", "recipe", "resources"},
     "yields": {"errors", "identity", "ledger_reader", "store", "store_files", "schema"},
     "protocols": {"schema"},
@@ -88,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": NOUNS_AND_VERBS  # which stages and filters make a method
     | LEAVES
     | {"config", "recipe", "filters", "links", "stages", "suite", "ultrachat"},
-    "identity": NOUNS_AND_VERBS | LEAVES | {"config", "recipe", "links", "store", "store_files"},
+    "identity": NOUNS_AND_VERBS | LEAVES | {"changes", "links", "model_recipe", "recipe", "store", "store_files"},
     "runner": NOUNS_AND_VERBS
     | LEAVES
     | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
@@ -129,7 +132,7 @@ MAY_IMPORT["screening"] = {"errors", "filters", "protocols", "rows", "schema", "
 MAY_IMPORT["filtering"] = {"errors", "rows", "run_lock", "screening", "store_files", "suite"}
 MAY_IMPORT["call_path"] = NOUNS_AND_VERBS | LEAVES | {"admission", "config", "recipe", "models", "pricing"}
 MAY_IMPORT["call_path"] |= {"ledger", "ledger_reader"}
-MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "recipe", "ledger_reader", "models", "schema"}
+MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "model_recipe", "ledger_reader", "models", "schema"}
 MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
@@ -143,7 +146,16 @@ MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
 MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
 # What `doctor` looks at.
-MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "models", "pricing", "recipe", "schema"}
+MAY_IMPORT["checkup"] = LEAVES | {
+    "call_path",
+    "config",
+    "endpoints",
+    "model_recipe",
+    "models",
+    "naming",
+    "pricing",
+    "schema",
+}
 MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "recipe", "findings", "identity", "models", "results", "schema"}
 MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
 # A run derived anew from its ledger, to mend its files or to filter its candidates anew.
@@ -159,7 +171,7 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
     "models/replay.py": {"ledger_reader"},  # answers from a recorded one
     # Makes a model of what a run is started with.
-    "models/opening.py": {"config", "endpoints", "ledger_reader", "recipe"},
+    "models/opening.py": {"config", "ledger_reader", "model_recipe", "naming", "recipe"},
 }
 
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
@@ -507,7 +519,7 @@ def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
-    assert [api.value for api in options.Api] == list(get_args(recipe.Api)) == list(recipe.DEFAULT_MODELS)
+    assert [api.value for api in options.Api] == list(get_args(model_recipe.Api)) == list(model_recipe.DEFAULT_MODELS)
     assert [method.value for method in generate.Method] == [name for name in METHODS if name != "ultrachat"]
     assert list(get_args(recipe.Method)) == list(METHODS)
     assert [sector.value for sector in dialogue.Sector] == list(get_args(schema.Sector)) == list(recipe.ENTRIES)

@@ -20,9 +20,9 @@ from selfinstruct.completing import Account
 from selfinstruct.errors import BadData, LimitReached, ModelError, OutputFailed, RunLocked
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model
-from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Endpoint, Request
 from tests.models.loopback import chat
 from tests.request_files import answers, errors, mark, numbered, request, rows, write

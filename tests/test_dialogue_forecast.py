@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import dialogue_forecast, estimating, launch
+from selfinstruct import dialogue_forecast, estimating, launch, naming
 from selfinstruct.config import settings
 from selfinstruct.dialogue_forecast import MEASURED, NOTHING, SCALE, Sides, SoFar, of_dialogues, so_far, still
 from selfinstruct.forecast import Estimate, Use
 from selfinstruct.launch import Plan
 from selfinstruct.ledger_reader import LedgerReader, StepUsage
-from selfinstruct.models import opening
 from selfinstruct.money import LIKELY_ANSWER, Price
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Opener, Topic
@@ -38,7 +37,7 @@ def plan(folder: Path, rounds: tuple[int, int] = (2, 3), text: str = "Why?", **m
 
 def planned(folder: Path, told: dict[str, Any], **tables: Any) -> Plan:
     """The plan of a recipe with these tables."""
-    recipe = opening.named_roles(Recipe.model_validate({"method": "ultrachat", "model": CHAT, **tables}))
+    recipe = naming.named_roles(Recipe.model_validate({"method": "ultrachat", "model": CHAT, **tables}))
     given = settings(told)
     roles = estimating.unopened_roles(recipe, given, ("user", "assistant"))
     return launch.plan(recipe, given, estimating.unopened(recipe.model, given), folder / "run", roles)

@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 import pytest
 
-from selfinstruct import call_path, estimating, launch
+from selfinstruct import call_path, estimating, launch, naming
 from selfinstruct.batch import Batch
 from selfinstruct.config import Settings, settings
 from selfinstruct.errors import BadData, ConfigProblem
 from selfinstruct.forecast import Estimate, Forecast, Use
-from selfinstruct.models import opening
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.money import bound_of
-from selfinstruct.recipe import BootstrapRecipe, ModelRecipe, Recipe
+from selfinstruct.recipe import BootstrapRecipe, Recipe
 from selfinstruct.store import read_manifest
 from tests.command import invoke
 from tests.faults.answer_server import AnswerServer
@@ -42,14 +42,14 @@ def written(path: Path, requests: Iterable[dict[str, Any]]) -> Path:
 def batch(requests: Path, out: Path, recipe: ModelRecipe = FREE, **given: Any) -> Batch:
     """The batch that `complete --dry-run` would look at."""
     told = settings(given)
-    named = opening.named(recipe)
+    named = naming.named(recipe)
     return Batch(requests, out, named, None, told, estimating.unopened(named, told))
 
 
 def plan(path: Path, recipe: Recipe | None = None, **given: Any) -> launch.Plan:
     """The plan that `generate --dry-run` would look at."""
     recipe, told = recipe or Recipe(model=FREE), settings(given)
-    named = recipe.model_copy(update={"model": opening.named(recipe.model)})
+    named = recipe.model_copy(update={"model": naming.named(recipe.model)})
     return launch.plan(named, told, estimating.unopened(named.model, told), path)
 
 

@@ -8,12 +8,15 @@ from typing import Any, cast
 import pytest
 
 from selfinstruct import identity
+from selfinstruct.changes import AS_CONTENT, CLASSES, PATHS
 from selfinstruct.config import Settings
-from selfinstruct.identity import AS_CONTENT, CLASSES, PATHS, StageIdentity
+from selfinstruct.identity import StageIdentity
 from selfinstruct.links import Link
-from selfinstruct.models.opening import named_roles, open_models
+from selfinstruct.model_recipe import ModelRecipe
+from selfinstruct.models.opening import open_models
+from selfinstruct.naming import named_roles
 from selfinstruct.protocols import Stage
-from selfinstruct.recipe import ModelRecipe, Recipe, known_keys
+from selfinstruct.recipe import Recipe, known_keys
 from selfinstruct.rules import Rules
 
 STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle", "topics", "openers", "expand", "dialogue")

@@ -12,8 +12,9 @@ from selfinstruct import launch
 from selfinstruct.config import settings
 from selfinstruct.errors import LimitReached
 from selfinstruct.launch import Account, Plan
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import opening
-from selfinstruct.recipe import ModelRecipe, Recipe
+from selfinstruct.recipe import Recipe
 from selfinstruct.runner import StageRun
 from selfinstruct.schema import Opener
 from selfinstruct.store import StageStore, read_manifest

@@ -68,7 +68,7 @@ def complete(
 
     The same command again resumes: nothing recorded is sent twice. Lines may be appended in between.
     """
-    from selfinstruct.recipe import ModelRecipe
+    from selfinstruct.model_recipe import ModelRecipe
 
     settings = options.settings_of(context)
     recipe = ModelRecipe(
@@ -112,9 +112,9 @@ def _batch(requests: Path, out: Path, recipe: Any, settings: Any, max_tokens: in
 
 
 def _named(recipe: Any) -> Any:
-    from selfinstruct.models import opening
+    from selfinstruct import naming
 
-    named = opening.named(recipe)
+    named = naming.named(recipe)
     if recipe.api in ("chat", "completion"):
         # The bodies name their models and are what somebody wrote down: nothing of a preset is laid over them.
         own = recipe.model_dump(include={"name", "omit", "extra_body", "limits", "json_mode"})

@@ -40,7 +40,7 @@ def doctor(
     Exits 0 when nothing fails, warnings or not; else with the code a run would end with.
     """
     from selfinstruct import checkup
-    from selfinstruct.recipe import ModelRecipe
+    from selfinstruct.model_recipe import ModelRecipe
 
     settings = options.settings_of(context)
     address = base_url or ("" if endpoint else settings.openai_base_url)

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from selfinstruct.config import Settings
-    from selfinstruct.recipe import ModelRecipe
+    from selfinstruct.model_recipe import ModelRecipe
 
 OutputDir = Annotated[
     Path | None,
@@ -123,7 +123,7 @@ def offered(recipe: ModelRecipe, settings: Settings) -> str:
     import difflib
 
     from selfinstruct.models.listing import served_models
-    from selfinstruct.models.opening import key_for
+    from selfinstruct.naming import key_for
 
     if not recipe.base_url:
         return ""

@@ -47,12 +47,12 @@ def number_of(text: str, option: str) -> tuple[int, bool]:
 
 def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) -> None:
     """Start a run, or go on with it. Raises what stopped it, once the account is printed."""
-    from selfinstruct import launch
+    from selfinstruct import launch, naming
     from selfinstruct.cli import report
     from selfinstruct.models import opening
     from selfinstruct.run_folder import run_path
 
-    recipe = opening.named_roles(recipe)
+    recipe = naming.named_roles(recipe)
     opened = opening.open_models(recipe, settings, _roles(recipe))
     run = asked.run or default_run(recipe, opened)
     recipe, teacher = _stood_in(recipe, opened)
@@ -88,12 +88,11 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
 
 def show_plan(recipe: Recipe, settings: Settings, asked: Asked, *, as_json: bool) -> None:
     """--dry-run: what would be sent first, and what all that is left to do would come to."""
-    from selfinstruct import estimating, launch, wire
+    from selfinstruct import estimating, launch, naming, wire
     from selfinstruct.cli import estimates
-    from selfinstruct.models import opening
     from selfinstruct.run_folder import run_path
 
-    recipe = opening.named_roles(recipe)
+    recipe = naming.named_roles(recipe)
     opened = estimating.unopened_roles(recipe, settings, _roles(recipe))
     run = asked.run or default_run(recipe, opened)
     recipe, teacher = _stood_in(recipe, opened)
@@ -124,11 +123,11 @@ def _stood_in(recipe: Recipe, opened: dict[str, Opened]) -> tuple[Recipe, Opened
 
     Only once all are opened: whose key goes where is decided by what the user has named.
     """
-    from selfinstruct.models import opening
+    from selfinstruct import naming
 
     if (teacher := opened.pop("teacher", None)) is not None:
         return recipe, teacher
-    return recipe.model_copy(update={"model": opening.recipe_of(recipe, "assistant")}), opened["assistant"]
+    return recipe.model_copy(update={"model": naming.recipe_of(recipe, "assistant")}), opened["assistant"]
 
 
 def _roles(recipe: Recipe) -> Collection[str]:

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
 import orjson
 
-from selfinstruct import endpoints
-from selfinstruct.base_url import ApiKey, normal_base_url
+from selfinstruct import naming
+from selfinstruct.base_url import ApiKey
 from selfinstruct.config import Settings
-from selfinstruct.endpoints import ModelOddities, Preset
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
 from selfinstruct.ledger_reader import LedgerReader
+from selfinstruct.model_recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe
 from selfinstruct.protocols import Model
-from selfinstruct.recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe, Recipe
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Rendering
-
-ROLES = ("teacher", "user", "assistant")
-"""Who a run may ask: its own model, and the two sides of a dialogue."""
 
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
-
-THINKING_ROOM = (16384.0, 1_000_000.0)
-"""The range of ``max_tokens`` for a model that thinks whatever it is told: cut in its thoughts, it gives no answer."""
 
 
 class Opened(NamedTuple):
@@ -39,113 +31,12 @@ class Opened(NamedTuple):
     concurrency: int
 
 
-def named(recipe: ModelRecipe) -> ModelRecipe:
-    """The recipe as it is written to disk and compared on resume: with what its endpoint's preset says of its model,
-    and the API's defaults. What the recipe says itself stands. Raises `ConfigProblem` for an unknown preset.
-    """
-    preset = preset_for(recipe)
-    chosen = preset if recipe.endpoint else None  # a preset known by its address only names no model
-    name = recipe.name or (chosen.default_model if chosen else "") or DEFAULT_MODELS[recipe.api]
-    odd = preset.for_model(name) if preset else ModelOddities()
-    room = {"max_tokens": THINKING_ROOM} if odd.thinks else {}
-    return recipe.model_copy(
-        update={
-            "name": name,
-            "base_url": _address(recipe, chosen),
-            "token_field": recipe.token_field or odd.token_field,
-            "omit": tuple(dict.fromkeys((*odd.omit, *recipe.omit))),
-            "extra_body": {**_without(odd.extra_body, recipe.omit), **recipe.extra_body},
-            "limits": {**room, **odd.limits, **recipe.limits},
-            "json_mode": recipe.json_mode or odd.json_mode,
-        }
-    )
-
-
-def recipe_of(recipe: Recipe, role: str) -> ModelRecipe:
-    """Who plays a role: whom the recipe names for it, else the run's own model."""
-    return {"user": recipe.user, "assistant": recipe.assistant}.get(role) or recipe.model
-
-
-def named_roles(recipe: Recipe) -> Recipe:
-    """The recipe with every model it has `named`; a role that has none of its own still has none."""
-    own = {role: named(model) for role in ("model", "user", "assistant") if (model := getattr(recipe, role))}
-    return recipe.model_copy(update=own)
-
-
-def preset_for(recipe: ModelRecipe) -> Preset | None:
-    """The preset a recipe names, or the one that has its address."""
-    if recipe.api not in ("chat", "completion"):
-        if recipe.endpoint:
-            raise ConfigProblem(f"the endpoint '{recipe.endpoint}' is an API's: add --api chat")
-        return None
-    return endpoints.load(recipe.endpoint) if recipe.endpoint else endpoints.preset_of(_address(recipe, None))
-
-
-def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
-    """The key for the API of a recipe; None where there is none, and need not be one.
-
-    That of a named preset is looked for in the preset's own variables alone: no company gets another's key. Where a
-    preset is known by its address only, OPENAI_API_KEY serves if the preset's own variable is not set: it is the user's
-    word for the key of that address, unless there is a better one. Raises `AccessDenied` where a key is needed and
-    missing.
-    """
-    if recipe.endpoint:
-        preset = endpoints.load(recipe.endpoint)
-        if (key := endpoints.key_of(preset, os.environ)) is None:
-            raise endpoints.no_key(preset)
-        return key
-    given = settings.openai_api_key.get_secret_value().strip() if settings.openai_api_key else ""
-    known = preset_for(recipe)
-    own = endpoints.key_of(known, os.environ) if known else None
-    return own or (ApiKey(given) if given else None)
-
-
-def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
-    """The key for a role's API; an empty one, with the variable to set, where there is none.
-
-    A key is bound to its origin: scheme, host and port. SELFINSTRUCT_USER_API_KEY and SELFINSTRUCT_ASSISTANT_API_KEY
-    are sent where their role is asked, and nowhere else. OPENAI_API_KEY is the key of the run's own model (unless that
-    is a preset's, with a variable of its own), of OPENAI_BASE_URL, and of OpenAI itself. A role with an address of its
-    own at another origin is sent its own key, or that of the preset it names or has the address of, or none: also on
-    this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for` does.
-    """
-    model, run = recipe_of(recipe, role), recipe.model
-    own = {"user": settings.user_api_key, "assistant": settings.assistant_api_key}
-    variable = f"SELFINSTRUCT_{role.upper()}_API_KEY"
-    if model.api not in ("chat", "completion"):
-        return ApiKey("", variable)
-    if (secret := own.get(role)) and (given := secret.get_secret_value().strip()):
-        return ApiKey(given, variable)
-    if model is recipe.model:
-        variable = "OPENAI_API_KEY"
-    homes = ["" if run.endpoint else run.base_url, settings.openai_base_url, DEFAULT_BASE_URL]
-    if model is not run and _origin(model.base_url) not in map(_origin, homes):
-        settings = settings.model_copy(update={"openai_api_key": None})
-    return key_for(model, settings) or ApiKey("", variable)
-
-
-def _origin(address: str) -> tuple[str, str]:
-    """Scheme, host and port of an address, however it is spelled."""
-    at = urlsplit(normal_base_url(address) if address else "")
-    return at.scheme, at.netloc
-
-
-def _without(fields: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in names}
-
-
-def _address(recipe: ModelRecipe, preset: Preset | None) -> str:
-    if recipe.api not in ("chat", "completion"):
-        return ""
-    return normal_base_url(recipe.base_url or (preset.base_url if preset else DEFAULT_BASE_URL))
-
-
 def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
     """Open the backend of a `named` recipe. Raises `AccessDenied`, `ConfigProblem` or `UnknownModel`, before a call."""
-    return open_models(Recipe(model=recipe), settings, ROLES[:1])["teacher"]
+    return open_models(Recipe(model=recipe), settings, naming.ROLES[:1])["teacher"]
 
 
-def open_models(recipe: Recipe, settings: Settings, roles: Collection[str] = ROLES) -> dict[str, Opened]:
+def open_models(recipe: Recipe, settings: Settings, roles: Collection[str] = naming.ROLES) -> dict[str, Opened]:
     """Open who plays the roles of a recipe whose models are named (`named_roles`). Raises like `open_model`.
 
     Roles whose model and key are the same share what is opened, and so one pool of connections and one limit; embedded
@@ -154,9 +45,9 @@ def open_models(recipe: Recipe, settings: Settings, roles: Collection[str] = ROL
     opened: list[tuple[_Asked, Opened]] = []
     found: dict[str, Opened] = {}
     for role in roles:
-        model = recipe_of(recipe, role)
+        model = naming.recipe_of(recipe, role)
         recorded = _recorded(settings, role) if model.api == "replay" else None
-        asked = _Asked(model, key_of(recipe, role, settings), recorded)
+        asked = _Asked(model, naming.key_of(recipe, role, settings), recorded)
         one = next((there for other, there in opened if other.is_same(asked)), None)
         if one is None:
             one = _open(asked, settings)
@@ -234,7 +125,7 @@ def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
 
 def _check_bounds(recipe: ModelRecipe, settings: Settings) -> None:
     """Raise `ConfigProblem` where a cap on cost or tokens is set and the model's thoughts have no limit."""
-    preset = preset_for(recipe)
+    preset = naming.preset_for(recipe)
     capped = settings.max_cost is not None or settings.max_tokens_total is not None
     if capped and preset and not preset.thoughts_count and preset.for_model(recipe.name).thinks:
         raise ConfigProblem(

@@ -18,9 +18,11 @@ from selfinstruct.call_path import CallPath
 from selfinstruct.config import settings
 from selfinstruct.errors import AccessDenied, CapReached, ConfigProblem, LimitReached, SelfinstructError
 from selfinstruct.ledger import Ledger
-from selfinstruct.models.opening import named_roles, open_models
+from selfinstruct.model_recipe import ModelRecipe
+from selfinstruct.models.opening import open_models
 from selfinstruct.money import parse_price
-from selfinstruct.recipe import ModelRecipe, Recipe
+from selfinstruct.naming import named_roles
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Draw, Message, Request, Sampling
 from tests.serving import Api
 

@@ -10,8 +10,9 @@ from selfinstruct import endpoints, wire
 from selfinstruct.base_url import ApiKey
 from selfinstruct.config import Settings
 from selfinstruct.errors import AccessDenied, ConfigProblem
-from selfinstruct.models.opening import THINKING_ROOM, key_for, named, open_model
-from selfinstruct.recipe import ModelRecipe
+from selfinstruct.model_recipe import ModelRecipe
+from selfinstruct.models.opening import open_model
+from selfinstruct.naming import THINKING_ROOM, key_for, named
 from selfinstruct.schema import Draw, Message, Request, Sampling
 
 ASKED = Request(

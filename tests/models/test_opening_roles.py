@@ -15,9 +15,11 @@ from selfinstruct.base_url import ApiKey
 from selfinstruct.config import Settings
 from selfinstruct.errors import AccessDenied, BadData
 from selfinstruct.ledger import Ledger
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import weights
-from selfinstruct.models.opening import ROLES, key_of, named, named_roles, open_model, open_models, recipe_of
-from selfinstruct.recipe import ModelRecipe, Recipe
+from selfinstruct.models.opening import open_model, open_models
+from selfinstruct.naming import ROLES, key_of, named, named_roles, recipe_of
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Draw, Endpoint, Request
 
 MINE, THEIRS = "http://127.0.0.1:8001/v1", "https://api.example.com/v1"

@@ -36,14 +36,15 @@ from selfinstruct.errors import (
 )
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import weights
 from selfinstruct.models.admitted import Admitted
-from selfinstruct.models.opening import named, open_model, rendering_of
+from selfinstruct.models.opening import open_model, rendering_of
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.replay import ReplayModel
 from selfinstruct.money import Price
+from selfinstruct.naming import named
 from selfinstruct.protocols import Model
-from selfinstruct.recipe import ModelRecipe
 from selfinstruct.schema import Completion, Endpoint, Request
 from tests.models.scripted import ENDPOINT, Scripted, answer, request, until
 
