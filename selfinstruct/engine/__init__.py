@@ -1,0 +1,1 @@
+"""The engine: vLLM as a managed server, in a process and an environment of its own; its options, its words, its end."""
