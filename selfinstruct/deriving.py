@@ -95,7 +95,7 @@ async def derive(
     }
     opened = answering.pop("teacher")
     plan = launch.plan(recipe, config.settings({}), opened, path, answering)
-    models = {role: one.model for role, one in plan.answering.items()}
+    models = launch.drawn({role: one.model for role, one in plan.answering.items()}, recipe)
     chain: list[StageRun] = []
     for link in unchanged(plan, rewire(plan, opened.model), target or 0):
         (place / link.stage.name).mkdir(mode=0o700)

@@ -11,6 +11,7 @@ file of requests.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil
 from pathlib import Path
@@ -18,15 +19,17 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from selfinstruct import batch_file, call_path, dialogue_forecast, identity, naming, wire
+from selfinstruct import batch_file, call_path, dialogue_forecast, identity, role_prices, wire
 from selfinstruct.batch import STAGE, Batch, waiting
 from selfinstruct.config import Settings
+from selfinstruct.engine import model_folder
 from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
 from selfinstruct.launch import Plan, has_no_more
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.links import Link
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import opening
+from selfinstruct.models.drawn import drawn
 from selfinstruct.models.opening import Opened
 from selfinstruct.money import Price
 from selfinstruct.protocols import Job
@@ -46,7 +49,10 @@ def unopened(recipe: ModelRecipe, settings: Settings) -> Opened:
     if recipe.api == "replay":
         return opening.open_model(recipe, settings)
     script = opening.open_model(recipe.model_copy(update={"api": "fake"}), settings)
-    endpoint = script.endpoint.model_copy(update={"identity": recipe.base_url or recipe.api})
+    known = {"identity": recipe.base_url or recipe.api}
+    if recipe.api == "vllm":
+        known["model"] = recipe.alias or model_folder.display_name(recipe.name)
+    endpoint = script.endpoint.model_copy(update=known)
     return script._replace(endpoint=endpoint, rendering=opening.rendering_of(recipe))
 
 
@@ -54,17 +60,19 @@ def unopened_roles(recipe: Recipe, settings: Settings, roles: Collection[str]) -
     """The backends of a recipe with named roles, each as `unopened` gives it."""
     if recipe.model.api == "replay":
         return opening.open_models(recipe, settings, roles)
-    return {role: unopened(naming.recipe_of(recipe, role), settings) for role in roles}
+    return {role: unopened(recipe.played_by(role), settings) for role in roles}
 
 
 def first_request(plan: Plan) -> tuple[Endpoint, Request]:
     """The first call that a run would make, and who would get it. Openers that are given need none."""
     link = next(link for link in plan.links if link.stage.roles)
     if isinstance(link.stage, Dialogues):
-        job = dialogue_forecast.first_job(plan)
-        return plan.answering["assistant"].endpoint, link.stage.prompt(job)
-    job = link.stage.plan(0, _inputs(plan, link), ())[0]
-    return plan.opened.endpoint, link.stage.prompt(job)  # type: ignore[attr-defined]
+        request, role = link.stage.prompt(dialogue_forecast.first_job(plan)), "assistant"
+    else:
+        request, role = link.stage.prompt(link.stage.plan(0, _inputs(plan, link), ())[0]), "teacher"  # type: ignore[attr-defined]
+    if plan.recipe.pool and role == plan.recipe.pool_role:
+        role = drawn(plan.recipe.pool_roles, request.draw, plan.recipe.seed)
+    return plan.answering[role].endpoint, request
 
 
 # --- complete -------------------------------------------------------------------------------------------------------
@@ -87,7 +95,8 @@ def of_batch(batch: Batch) -> Forecast:
 
 def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
     caps = call_path.caps_of(batch.settings)
-    price_of = call_path.price_finder(batch.opened.endpoint.identity, batch.settings)
+    price_of = call_path.price_of_role(batch.opened, batch.settings)
+    of_pool = role_prices.of_roles(batch.answering, batch.settings) if batch.pool else {}
     measure = Measure(capped=caps.rest_on_bounds)
     forecast = Forecast("requests", 0, {}, {}, caps, batch.settings)
     if rows is not None:
@@ -96,9 +105,10 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
     for line in waiting(_as_recorded(batch), rows):
         sent = batch.request(line).body or b""
         body = orjson.loads(sent)
-        model = str(body.get("model", ""))
+        role = batch.role_of(line)
+        model = role.partition("/")[2] or str(body.get("model", ""))
         if model not in forecast.prices:
-            forecast.prices[model] = price_of(model)
+            forecast.prices[model] = of_pool[role] if batch.pool else price_of(model)
         price = forecast.prices[model]
         estimate = measure.call(body, price, f"{batch.requests}:{line.line}")
         total = total.plus(estimate)
@@ -106,20 +116,25 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
         forecast.wanted += 1
         forecast.unpriced += price is None
     forecast.stages[STAGE] = total
+    forecast.notes += role_prices.mixed(forecast.prices)
     forecast.reach = reach.calls if caps.any else None
     forecast.assumptions += [*measure.assumptions(), *common_assumptions(batch.settings)]
     return forecast
 
 
 def _as_recorded(batch: Batch) -> Batch:
-    """The batch with the endpoint identity its calls are recorded under: weights need not be opened to find them."""
+    """The batch with the endpoint identities its calls are recorded under: weights need not be opened to find them."""
     started = identity.read(batch.out / STAGE)
-    known = started.identity.get("model", {}).get("identity") if started else None
-    if known is None:
+    if started is None:
         return batch
-    endpoint = batch.opened.endpoint.model_copy(update={"identity": known})
-    opened = batch.opened._replace(endpoint=endpoint)
-    return Batch(batch.requests, batch.out, batch.recipe, batch.max_tokens, batch.settings, opened)
+    blocks = {"teacher": started.identity.get("model", {}), **started.identity.get("roles", {})}
+
+    def as_recorded(role: str, one: Opened) -> Opened:
+        known = blocks.get(role, {}).get("identity") or one.endpoint.identity
+        return one._replace(endpoint=one.endpoint.model_copy(update={"identity": known}))
+
+    pool = {name: as_recorded(f"teacher/{name}", one) for name, one in batch.pool.items()}
+    return replace(batch, opened=as_recorded("teacher", batch.opened), pool=pool)
 
 
 # --- generate -------------------------------------------------------------------------------------------------------
@@ -154,11 +169,13 @@ def of_run(plan: Plan, target: int) -> Forecast:
     """
     settings = plan.settings
     caps = call_path.caps_of(settings)
-    prices = _prices(plan)
+    prices = role_prices.of_plan(plan)
     manifests = [read_manifest(plan.path / link.stage.name) for link in plan.links]
     made = "openers" if plan.recipe.method == "ultrachat" else "instructions"
-    models = {plan.answering[role].endpoint.model: price for role, price in prices.items()}
-    forecast = Forecast(made, _still_wanted(plan, manifests, target), {}, models, caps, settings)
+    forecast = Forecast(
+        made, _still_wanted(plan, manifests, target), {}, role_prices.by_model(plan, prices), caps, settings
+    )
+    forecast.notes += role_prices.mixed(forecast.prices)
     rows = _ledger(plan.path)
     so_far = dialogue_forecast.NOTHING
     if rows is not None:
@@ -204,14 +221,6 @@ def _of_link(plan: Plan, link: Link, wanted: Sequence[int], measure: Measure, pr
     for job in _jobs(plan, link):
         summed = summed.plus(_call(plan, link, job, measure, price))
     return Estimate(*(use.scaled(calls) for use, calls in zip(summed, wanted, strict=True)))
-
-
-def _prices(plan: Plan) -> dict[str, Price | None]:
-    """The price of who answers in each role. A teacher that no stage asks needs none."""
-    return {
-        role: call_path.price_finder(opened.endpoint.identity, plan.settings, role)(opened.endpoint.model)
-        for role, opened in plan.asking.items()
-    }
 
 
 def of_refiltered(plan: Plan, waiting: Iterable[tuple[int, Record]]) -> Forecast:

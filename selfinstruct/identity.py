@@ -134,12 +134,12 @@ def of_stage(
     if not own.get("use"):
         own.pop("use", None)  # as before there was such a key: an older run goes on
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
-    models = {"user": recipe.user or recipe.model, "assistant": recipe.assistant or recipe.model}
-    roles = {role: _who(models[role], asked[role]) for role in link.stage.roles if role != "teacher"}
+    asks = (role for role in asked if role != "teacher" and role.partition("/")[0] in link.stage.roles)
+    roles = {role: _who(recipe.played_by(role), asked[role]) for role in asks}
     identity = {
         **shared,
         link.table: own,
-        "model": _who(recipe.model, asked["teacher"]),
+        "model": _who(recipe.played_by("teacher"), asked["teacher"]),
         **({"roles": roles} if roles else {}),
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "filters": [type(item).__name__ for item in link.filters],
@@ -222,8 +222,9 @@ def model_recipe_of(started: StageIdentity, role: str = "teacher") -> ModelRecip
     """The recipe of the model that a stage was started with, named. Raises `DamagedRun`."""
     endpoint, _ = started.asked[role]
     model = started._models()[role]
-    own = {name: value for name, value in model.items() if name in ModelRecipe.model_fields}
+    own = {name: value for name, value in model.items() if name in ModelRecipe.model_fields and name != "rendering"}
     own["name"] = "" if model["api"] == "replay" else endpoint.model
+    own["alias"] = role.partition("/")[2]
     own["base_url"] = endpoint.identity if model["api"] in ("chat", "completion") else ""
     return ModelRecipe(**own)
 
@@ -242,7 +243,9 @@ def recipe_of(path: Path) -> tuple[Recipe, int]:
     for key, value in (item for started in chain for item in started.paths.items()):
         table, _, name = key.partition(".")
         fields[table] = {**fields.get(table, {}), name: value}
-    fields |= {role: model_recipe_of(chain[-1], role) for role in chain[-1].asked.keys() - {"teacher"}}
+    roles = sorted(chain[-1].asked.keys() - {"teacher"})
+    fields |= {role: model_recipe_of(chain[-1], role) for role in roles if "/" not in role}
+    fields["pool"] = tuple(model_recipe_of(chain[-1], role) for role in roles if "/" in role)
     try:
         return Recipe.model_validate(fields), chain[0].target
     except ValidationError as error:
@@ -265,7 +268,7 @@ def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
     """Raise `IdentityChanged` with every difference, one a line, when the run was started with other settings."""
     if before.refiltered and not now.refiltered:
         raise IdentityChanged(f"{folder.parent}: is {before.refiltered.advice(folder.parent)}")
-    old, new = _flat(before.identity), _flat(now.identity)
+    old, new = (_flat(_in_short(one.identity, other.identity)) for one, other in ((before, now), (now, before)))
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     # An empty table that was filled is told by what it was filled with.
     filled = {key for key in changed if {} in (old.get(key), new.get(key)) and _has_below(key, changed)}
@@ -280,6 +283,16 @@ def compare(folder: Path, before: StageIdentity, now: StageIdentity) -> None:
         " undo the change, or give the new settings a run of their own (--run NAME, or another --out)\n"
         + "\n".join(lines)
     )
+
+
+def _in_short(identity: dict[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """An identity that tells in one line of a model of a pool that the other does not have, not in fourteen."""
+    roles, others = identity.get("roles", {}), other.get("roles", {})
+    told = {
+        role: f"{who['model']} ({who['identity']})" if "/" in role and role not in others else who
+        for role, who in roles.items()
+    }
+    return {**identity, "roles": told} if roles else identity
 
 
 def _has_below(table: str, keys: list[str]) -> bool:

@@ -12,12 +12,13 @@ from pathlib import Path
 from selfinstruct import __version__, call_path, identity, links, resources, run_folder, seed_tasks
 from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Settings
-from selfinstruct.errors import BadData, LimitReached, UnusableAnswers
+from selfinstruct.errors import BadData, ConfigProblem, LimitReached, UnusableAnswers
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import Spending
 from selfinstruct.links import Link, Parts
 from selfinstruct.methods import METHODS
+from selfinstruct.models.drawn import Drawn
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Model, Straining
 from selfinstruct.recipe import Recipe
@@ -52,7 +53,7 @@ class Plan:
     def asking(self) -> dict[str, Opened]:
         """Those of them whom a stage asks."""
         roles = {role for link in self.links for role in link.stage.roles}
-        return {role: opened for role, opened in self.answering.items() if role in roles}
+        return {role: opened for role, opened in self.answering.items() if role.partition("/")[0] in roles}
 
     @property
     def asked(self) -> dict[str, tuple[Endpoint, Rendering]]:
@@ -156,9 +157,23 @@ def plan(
 ) -> Plan:
     """Read seeds and prompts and build the chain. Raises `BadData` or `ConfigProblem`; touches nothing."""
     seeds = load_seeds(recipe) if recipe.method != "ultrachat" else []  # which has its own, by stage
-    asked = {role: one.rendering for role, one in (roles or {}).items()}
+    _check_renderings({role.partition("/")[2]: one.rendering for role, one in (roles or {}).items() if "/" in role})
+    asked = {role.partition("/")[0]: one.rendering for role, one in (roles or {}).items()}
     chain = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir(), asked))
     return Plan(path, recipe, settings, seeds, opened, chain, roles=roles or {})
+
+
+def _check_renderings(pool: Mapping[str, Rendering]) -> None:
+    """Raise `ConfigProblem` where the models of a pool are asked in different ways: a prompt is written for one."""
+    ways = {way: [name for name, its in pool.items() if its == way] for way in sorted(set(pool.values()))}
+    if len(ways) > 1:
+        fewest = min(ways.values(), key=len)
+        told = "; ".join(f"{way}: {', '.join(names)}" for way, names in ways.items())
+        raise ConfigProblem(
+            f"the pool's models are not all asked in one way ({told}),"
+            f" and prompts are written for one: leave some out, as in --pool NAME:{','.join('-' + n for n in fewest)},"
+            ' or say rendering = "chat" or "completion" of each in a pool of your own'
+        )
 
 
 def target_of(plan: Plan, wanted: int, *, more: bool) -> int:
@@ -217,7 +232,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
 
     path = call_path.build_roles(plan.asking, ledger, plan.settings, answered)
     account.budget = path.budget
-    chain += _chain(plan, path.models, account)
+    chain += _chain(plan, drawn(path.models, plan.recipe), account)
     runner = Runner(
         chain,
         path.gate,
@@ -242,6 +257,12 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
     ]
     account.exhausted, account.through = runner.exhausted, runner.through
     _tell_what_is_short(plan, account, chain[plan.counted].store.accepted)
+
+
+def drawn(models: Mapping[str, Model], recipe: Recipe) -> Mapping[str, Model]:
+    """The models by role; where a pool stands for one, each job draws who of it answers."""
+    pool = {role.partition("/")[2]: model for role, model in models.items() if role in recipe.pool_roles}
+    return {**models, recipe.pool_role: Drawn(pool, recipe.seed)} if pool else models
 
 
 def _tell_what_is_short(plan: Plan, account: Account, accepted: int) -> None:

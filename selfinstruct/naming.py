@@ -11,9 +11,10 @@ from selfinstruct import endpoints
 from selfinstruct.base_url import ApiKey, normal_base_url
 from selfinstruct.config import Settings
 from selfinstruct.endpoints import ModelOddities, Preset
-from selfinstruct.errors import ConfigProblem
+from selfinstruct.errors import AccessDenied, ConfigProblem
 from selfinstruct.model_recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe
 from selfinstruct.recipe import Recipe
+from selfinstruct.schema import Limits
 
 ROLES = ("teacher", "user", "assistant")
 """Who a run may ask: its own model, and the two sides of a dialogue."""
@@ -21,11 +22,16 @@ ROLES = ("teacher", "user", "assistant")
 THINKING_ROOM = (16384.0, 1_000_000.0)
 """The range of ``max_tokens`` for a model that thinks whatever it is told: cut in its thoughts, it gives no answer."""
 
+_OF_VLLM: Limits = {"top_p": (0.001, 1.0)}
+"""vLLM refuses the 0 of the papers' settings; of any vocabulary, a thousandth leaves the first token alone."""
+
 
 def named(recipe: ModelRecipe) -> ModelRecipe:
     """The recipe as it is written to disk and compared on resume: with what its endpoint's preset says of its model,
     and the API's defaults. What the recipe says itself stands. Raises `ConfigProblem` for an unknown preset.
     """
+    if recipe.engine and recipe.api != "vllm":
+        raise ConfigProblem(f"engine options are for --api vllm, and this model is asked by --api {recipe.api}")
     preset = preset_for(recipe)
     chosen = preset if recipe.endpoint else None  # a preset known by its address only names no model
     name = recipe.name or (chosen.default_model if chosen else "") or DEFAULT_MODELS[recipe.api]
@@ -35,24 +41,20 @@ def named(recipe: ModelRecipe) -> ModelRecipe:
         update={
             "name": name,
             "base_url": _address(recipe, chosen),
+            "replicas": tuple(map(normal_base_url, recipe.replicas)),
             "token_field": recipe.token_field or odd.token_field,
             "omit": tuple(dict.fromkeys((*odd.omit, *recipe.omit))),
             "extra_body": {**_without(odd.extra_body, recipe.omit), **recipe.extra_body},
-            "limits": {**room, **odd.limits, **recipe.limits},
+            "limits": {**room, **(_OF_VLLM if recipe.api == "vllm" else odd.limits), **recipe.limits},
             "json_mode": recipe.json_mode or odd.json_mode,
         }
     )
 
 
-def recipe_of(recipe: Recipe, role: str) -> ModelRecipe:
-    """Who plays a role: whom the recipe names for it, else the run's own model."""
-    return {"user": recipe.user, "assistant": recipe.assistant}.get(role) or recipe.model
-
-
 def named_roles(recipe: Recipe) -> Recipe:
     """The recipe with every model it has `named`; a role that has none of its own still has none."""
     own = {role: named(model) for role in ("model", "user", "assistant") if (model := getattr(recipe, role))}
-    return recipe.model_copy(update=own)
+    return recipe.model_copy(update={**own, "pool": tuple(map(named, recipe.pool))})
 
 
 def preset_for(recipe: ModelRecipe) -> Preset | None:
@@ -72,6 +74,10 @@ def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
     word for the key of that address, unless there is a better one. Raises `AccessDenied` where a key is needed and
     missing.
     """
+    if recipe.key_variable:
+        if not (key_of_its_own := os.environ.get(recipe.key_variable, "").strip()):
+            raise AccessDenied(f"no API key for {recipe.alias or recipe.base_url}: set {recipe.key_variable}")
+        return ApiKey(key_of_its_own, recipe.key_variable)
     if recipe.endpoint:
         preset = endpoints.load(recipe.endpoint)
         if (key := endpoints.key_of(preset, os.environ)) is None:
@@ -92,9 +98,9 @@ def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
     own at another origin is sent its own key, or that of the preset it names or has the address of, or none: also on
     this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for` does.
     """
-    model, run = recipe_of(recipe, role), recipe.model
+    model, run = recipe.played_by(role), recipe.model
     own = {"user": settings.user_api_key, "assistant": settings.assistant_api_key}
-    variable = f"SELFINSTRUCT_{role.upper()}_API_KEY"
+    variable = "OPENAI_API_KEY" if role in recipe.pool_roles else f"SELFINSTRUCT_{role.upper()}_API_KEY"
     if model.api not in ("chat", "completion"):
         return ApiKey("", variable)
     if (secret := own.get(role)) and (given := secret.get_secret_value().strip()):

@@ -164,7 +164,7 @@ def load(source: str) -> Pool:
     ``NAME:a,b`` takes only these, in this order; ``NAME:-a,-b`` all but these. Raises `ConfigProblem` for a pool or a
     model that is not there, a choice that leaves none, and a file that is broken.
     """
-    place, colon, choice = _split(source)
+    place, colon, choice = split(source)
     is_path = place.endswith(".toml") or "/" in place
     pool = _read(Path(place).expanduser() if is_path else _shipped_file(place))
     return pool.model_copy(update={"models": _chosen(pool, choice)}) if colon else pool
@@ -244,8 +244,8 @@ def _told(error: ValidationError, tables: Any) -> str:
 # --- a choice of its models ---------------------------------------------------------------------------------------
 
 
-def _split(source: str) -> tuple[str, str, str]:
-    """Pool, colon and choice; what holds a slash, or ends as a file does, is still the path."""
+def split(source: str) -> tuple[str, str, str]:
+    """What names a pool, a colon, and the choice of its models; a slash, or a file's end, makes it a path."""
     found = re.fullmatch(r"(.*):([^:/\\]*)", source, re.DOTALL)
     return (found[1], ":", found[2]) if found and not source.endswith(".toml") else (source, "", "")
 

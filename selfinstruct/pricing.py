@@ -45,6 +45,16 @@ def price_of(model: str, base_url: str) -> Price | None:
     return models.get(model) or models.get(_DATE.sub("", model))
 
 
+def is_free(identity: str) -> bool:
+    """Whether nobody bills an endpoint of this identity: a model that runs here."""
+    return identity in ("local", "vllm") or identity.startswith(("gguf:", "vllm:"))
+
+
+def nothing(currency: str) -> Price:
+    """The price of what is free."""
+    return Price(0, 0, currency, source="it runs here", date="")
+
+
 def unknown(model: str, base_url: str, option: str = "--price") -> ConfigProblem:
     """The error for a cap on the cost of a model whose price is not known; it says how to give one, by ``option``."""
     hint = PRICE_HINT.replace("--price", option)

@@ -221,6 +221,7 @@ class Recipe(Noun):
     model: ModelRecipe = ModelRecipe()
     user: ModelRecipe | None = None  # who plays a role in a dialogue, where that is not `model`
     assistant: ModelRecipe | None = None
+    pool: tuple[ModelRecipe, ...] = ()  # one of them, drawn for each job, answers as `pool_role`; by alias, in order
     bootstrap: BootstrapRecipe = Field(default_factory=BootstrapRecipe)
     classify: ClassifyRecipe = Field(default_factory=ClassifyRecipe)
     instances: InstancesRecipe = Field(default_factory=InstancesRecipe)
@@ -230,6 +231,34 @@ class Recipe(Noun):
     openers: OpenersRecipe = Field(default_factory=OpenersRecipe)
     expand: ExpandRecipe = Field(default_factory=ExpandRecipe)
     dialogue: DialogueRecipe = Field(default_factory=DialogueRecipe)
+
+    @property
+    def pool_role(self) -> str:
+        """Whom a pool stands for: the one that answers."""
+        return "assistant" if self.method == "ultrachat" else "teacher"
+
+    @property
+    def pool_roles(self) -> tuple[str, ...]:
+        """The roles of the pool's models, such as ``teacher/llama-2-7b-chat``."""
+        return tuple(f"{self.pool_role}/{model.alias}" for model in self.pool)
+
+    def played_by(self, role: str) -> ModelRecipe:
+        """Who plays a role: a model of the pool by its own; else whom the recipe names, else the run's own model.
+
+        The role that a pool stands for is played, for what must be one model, by the first.
+        """
+        if role in self.pool_roles:
+            return self.pool[self.pool_roles.index(role)]
+        if self.pool and role == self.pool_role:
+            return self.pool[0]
+        return {"user": self.user, "assistant": self.assistant}.get(role) or self.model
+
+    @model_validator(mode="after")
+    def _pool_in_order(self) -> Self:
+        names = [model.alias for model in self.pool]
+        if names != sorted(set(names)) or not all(names):
+            raise ValueError("the models of a pool have distinct aliases, and stand in their order")
+        return self
 
     @model_validator(mode="before")
     @classmethod

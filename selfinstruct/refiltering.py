@@ -107,6 +107,8 @@ def _started(parent: Path, path: Path) -> list[StageIdentity]:
         raise BadData(f"{parent}: holds no run of 'selfinstruct generate', so there are no candidates to filter")
     if started[0].identity["method"] == "ultrachat":
         raise BadData(f"{parent}: is a run of 'selfinstruct dialogue'; only instructions can be refiltered so far")
+    if any("/" in role for role in started[-1].asked):
+        raise BadData(f"{parent}: was made by a pool of models; such runs cannot be refiltered so far")
     if (above := started[0].refiltered) is not None:
         if not above.beside(parent).is_dir():
             raise BadData(f"{parent}: is '{above.run}' refiltered, which is not beside it: put both into one folder")

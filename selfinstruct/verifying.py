@@ -20,6 +20,7 @@ from selfinstruct.findings import Report
 from selfinstruct.identity import StageIdentity
 from selfinstruct.ledger_audit import LEDGER, LedgerAudit
 from selfinstruct.ledger_reader import LedgerReader
+from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.replay import ReplayModel
 from selfinstruct.results import ANSWERS, ERRORS, Mark
@@ -139,10 +140,16 @@ def recorded_batch(path: Path, rows: LedgerReader) -> Batch:
         raise BadData(f"{error}; {hint}") from error
     if not unchanged:
         raise BadData(f"{file}: was changed since its requests were checked; {hint}")
-    endpoint, rendering = started.endpoint
-    opened = Opened(ReplayModel(endpoint, rows), endpoint, rendering, 1)
+    answering = {
+        role: Opened(ReplayModel(endpoint, rows), endpoint, rendering, 1)
+        for role, (endpoint, rendering) in started.asked.items()
+    }
+    opened = answering.pop("teacher")
+    pool = {role.partition("/")[2]: one for role, one in answering.items()}
     recipe, limit = identity.model_recipe_of(started), started.identity.get("max_tokens")
-    return Batch(file, path, recipe, limit, config.settings({}), opened)
+    if pool:  # each has its own; what was laid over every body is the batch's
+        recipe = ModelRecipe(api=recipe.api, extra_body=started.identity.get("extra_body", {}))
+    return Batch(file, path, recipe, limit, config.settings({}), opened, pool)
 
 
 def result_lines(batch: Batch, rows: LedgerReader) -> Iterator[tuple[bool, bytes]]:

@@ -68,10 +68,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"errors", "resources", "schema"},
     "endpoints": {"base_url", "errors", "resources", "schema"},
     "model_recipe": {"schema"},
+    "pools": {"base_url", "errors", "money", "resources", "schema"},
+    "pool_recipes": {"errors", "model_recipe", "pools"},
+    "engine": {"base_url", "errors", "wire_errors"},
     "recipe": {"model_recipe", "rules", "schema"},
     "changes": set(),
-    "naming": {"base_url", "config", "endpoints", "errors", "model_recipe", "recipe"},
-    "config": {"errors", "money", "recipe", "resources"},
+    "naming": {"base_url", "config", "endpoints", "errors", "model_recipe", "recipe", "schema"},
+    "config": {"errors", "money", "pool_recipes", "recipe", "resources"},
     "yields": {"errors", "identity", "ledger_reader", "store", "store_files", "schema"},
     "protocols": {"schema"},
     "ledger": NOUNS_AND_VERBS | LEAVES | {"ledger_file", "ledger_reader"},
@@ -80,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admission": {"errors", "money", "schema"},
     "store": NOUNS_AND_VERBS | LEAVES | {"store_files"},
     "store_files": {"errors", "failpoints", "schema"},
-    "models": NOUNS_AND_VERBS | LEAVES,
+    "models": NOUNS_AND_VERBS | LEAVES,  # and the engine, by the table below
     "stages": NOUNS_AND_VERBS | LEAVES,
     "filters": NOUNS_AND_VERBS | LEAVES,
     "guards": NOUNS_AND_VERBS | LEAVES,
@@ -135,34 +138,35 @@ MAY_IMPORT["call_path"] |= {"ledger", "ledger_reader"}
 MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "model_recipe", "ledger_reader", "models", "schema"}
 MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
+MAY_IMPORT["completing"] |= {"model_recipe"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
 MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}
 MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launch", "ledger_reader", "stages"}
 MAY_IMPORT["dialogue_forecast"] |= {"store"}
-MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast"}
+MAY_IMPORT["role_prices"] = {"call_path", "config", "launch", "models", "money", "pricing"}
+MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast", "role_prices"}
 MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
 MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
 # What `doctor` looks at.
-MAY_IMPORT["checkup"] = LEAVES | {
-    "call_path",
-    "config",
-    "endpoints",
-    "model_recipe",
-    "models",
-    "naming",
-    "pricing",
-    "schema",
-}
+MAY_IMPORT["machine_checks"] = {"config", "errors", "run_folder"}
+MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "engine", "machine_checks", "model_recipe"}
+MAY_IMPORT["checkup"] |= {"gpus", "models", "naming", "pricing", "schema"}
 MAY_IMPORT["verifying"] = LEAVES | {"batch", "config", "recipe", "findings", "identity", "models", "results", "schema"}
-MAY_IMPORT["verifying"] |= {"ledger_audit", "ledger_reader", "shard_audit"}
+MAY_IMPORT["verifying"] |= {"model_recipe", "ledger_audit", "ledger_reader", "shard_audit"}
 # A run derived anew from its ledger, to mend its files or to filter its candidates anew.
 MAY_IMPORT["deriving"] = MAY_IMPORT["launch"] | {"launch", "verifying"}
 MAY_IMPORT["repairing"] = LEAVES | MAY_IMPORT["verifying"] | {"deriving", "ledger", "store", "verifying"}
 MAY_IMPORT["redrawing"] = {"errors", "protocols", "schema", "store"}
 MAY_IMPORT["refiltering"] = MAY_IMPORT["launch"] | {"batch", "deriving", "launch", "ledger_file", "redrawing"}
+# Which models of a pool can be asked from here.
+MAY_IMPORT["gpus"] = set()
+MAY_IMPORT["hub_cache"] = set()
+MAY_IMPORT["fitting"] = {"config", "engine", "errors", "gpus", "hub_cache", "model_recipe", "models", "money", "pools"}
+MAY_IMPORT["pool_check"] = {"base_url", "config", "engine", "errors", "fitting", "model_recipe", "models", "money"}
+MAY_IMPORT["pool_check"] |= {"naming", "pool_recipes", "pools", "pricing", "recipe"}
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # What single modules may import beyond their folder's line.
@@ -171,7 +175,9 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
     "models/replay.py": {"ledger_reader"},  # answers from a recorded one
     # Makes a model of what a run is started with.
-    "models/opening.py": {"config", "ledger_reader", "model_recipe", "naming", "recipe"},
+    "models/opening.py": {"config", "engine", "ledger_reader", "model_recipe", "naming", "recipe"},
+    "models/vllm_server.py": {"engine"},  # which it starts and asks
+    "models/seated.py": {"admission"},
 }
 
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.

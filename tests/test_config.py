@@ -125,6 +125,13 @@ OURS |= {
     "dialogue.user_context": 16384,
     "dialogue.resamples": 1,
     "dialogue.personas": "",
+    "pool": (),
+    "model.engine": {},
+    "model.rendering": None,
+    "model.alias": "",
+    "model.replicas": (),
+    "model.key_variable": "",
+    "model.price": "",
 }
 for _name, _tokens in (("topics", 1024), ("openers", 1024), ("expand", 400), ("dialogue", 1024)):
     OURS |= {
@@ -390,7 +397,10 @@ BAD_VALUES = [
     ("instances.top_p=nan", "instances.top_p: Input should be "),
     ("instances.presence_penalty=-2.5", "instances.presence_penalty: Input should be greater than or equal to -2"),
     ("bootstrap.frequency_penalty=2.5", "bootstrap.frequency_penalty: Input should be less than or equal to 2"),
-    ("model.api=vllm", "model.api: Input should be 'local', 'chat', 'completion', 'fake' or 'replay' (got 'vllm')"),
+    (
+        "model.api=tgi",
+        "model.api: Input should be 'local', 'vllm', 'chat', 'completion', 'fake' or 'replay' (got 'tgi')",
+    ),
     ("bootstrap.rules.blacklist=[1]", "bootstrap.rules.blacklist.0: Input should be a valid string (got 1)"),
     ("model.limits.temprature=[0, 1]", "model.limits.temprature.[key]: Input should be 'temperature', "),
     ("model.limits.top_p=[1, 0.5]", "model.limits.top_p: no value is at least 1 and at most 0.5 (got [1, 0.5])"),

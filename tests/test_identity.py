@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from selfinstruct import __version__, identity, prompts
+from selfinstruct.changes import CLASSES
 from selfinstruct.config import resolve
 from selfinstruct.errors import BadData, DamagedRun, IdentityChanged, OutputFailed
 from selfinstruct.identity import StageIdentity
@@ -228,11 +229,12 @@ def test_no_field_of_the_recipe_is_forgotten(run: Run) -> None:
     """Every field is in the identity of some stage, or is known to change no byte that is not already counted."""
     flat = {key for stage in ("bootstrap", "classify", "instances") for key in run.identity(stage).identity}
     other_methods = {"alpaca", "belle", "topics", "openers", "expand", "dialogue"}
-    by_content = {"seed_tasks", "user", "assistant"}  # seeds under "seeds", who plays a role under "roles"
+    by_content = {"seed_tasks", "user", "assistant", "pool"}  # seeds under "seeds", who plays a role under "roles"
     assert set(Recipe.model_fields) - flat == by_content | other_methods
     counted = set(run.identity().identity["model"])
-    named_otherwise = {"name", "base_url"}  # the endpoint's `model` and `identity`
-    assert set(Recipe().model.model_dump()) - counted == named_otherwise
+    named_otherwise = {"name", "alias", "base_url", "engine"}  # the endpoint's `model` and `identity`
+    where = {name.removeprefix("model.") for name in CLASSES["operational"] if name.startswith("model.")}
+    assert set(Recipe().model.model_dump()) - counted == named_otherwise | where
 
 
 # --- on disk --------------------------------------------------------------------------------------------------------

@@ -39,12 +39,16 @@ AGEING = math.log(2.0) / 86_400.0
 
 
 class Window:
-    """How many attempts may be in flight, ``limit`` at most. Time is monotonic seconds."""
+    """How many attempts may be in flight, ``limit`` at most. Time is monotonic seconds.
 
-    def __init__(self, limit: int) -> None:
+    A server of our ``own`` is given all at once, always: it batches what it has, and its latency grows with that.
+    """
+
+    def __init__(self, limit: int, *, own: bool = False) -> None:
+        self._own = own
         self._limit = float(limit)
-        self._size = min(self._limit, FIRST)
-        self._ramping = True
+        self._size = self._limit if own else min(self._limit, FIRST)
+        self._ramping = not own
         self._ramped = math.inf  # until when the ramp is reckoned; inf before the first attempt
         self._calm_from = self._cut_at = -math.inf
         self._trouble: deque[bool] = deque(maxlen=OF)
@@ -72,6 +76,8 @@ class Window:
 
     def restart(self, now: float) -> None:
         """Begin the slow start again, after an outage."""
+        if self._own:
+            return
         self._size, self._ramping, self._ramped = min(self._limit, FIRST), True, now
 
     def lift(self) -> None:
@@ -80,6 +86,8 @@ class Window:
 
     def answered(self, now: float, sent_at: float, seconds: float) -> None:
         """An attempt was answered after ``seconds``."""
+        if self._own:
+            return
         self._trouble.append(False)
         allowed = self.allowed(now)
         size = self._queue.size_for(now, sent_at, seconds, self._size)

@@ -13,6 +13,9 @@ from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.batch import Batch
+    from selfinstruct.config import Settings
+    from selfinstruct.models.opening import Opened
+    from selfinstruct.recipe import Recipe
 
 
 def complete(
@@ -35,6 +38,17 @@ def complete(
     ] = Api.chat,
     endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
+    pool: Annotated[
+        str | None,
+        typer.Option(
+            "--pool",
+            metavar="NAME|FILE.toml[:MODEL,…]",
+            help="Several models: each body's own 'model' names who of the pool answers it. See 'models check'.",
+        ),
+    ] = None,
+    engine: options.EngineOption = None,
+    vllm_python: options.VllmPython = None,
+    gpus: options.Gpus = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model for every request. [default: each body's own]")
     ] = None,
@@ -68,7 +82,9 @@ def complete(
 
     The same command again resumes: nothing recorded is sent twice. Lines may be appended in between.
     """
+    from selfinstruct.cli import running
     from selfinstruct.model_recipe import ModelRecipe
+    from selfinstruct.recipe import Recipe
 
     settings = options.settings_of(context)
     recipe = ModelRecipe(
@@ -77,13 +93,17 @@ def complete(
         endpoint=endpoint or "",
         base_url=base_url or ("" if endpoint else settings.openai_base_url),
         extra_body=_object(extra_body),
+        engine=(running.engine_of(engine) if pool is None else None) or {},
     )
+    if pool and (model or endpoint or base_url):
+        raise UsageProblem("--pool says who answers: leave --model, --endpoint and --base-url out")
+    asked = Recipe(model=_named(recipe), pool=running.pool_of(pool, engine) or ())
     if dry_run:
-        _plan((requests, out or Path()), recipe, settings, max_tokens, json)
+        _plan((requests, out or Path()), asked, settings, max_tokens, json)
     elif out is None:
         raise UsageProblem("--out is missing: name the folder of the ledger and the results; see --help")
     else:
-        _complete(_batch(requests, out, recipe, settings, max_tokens), json, quiet, log_format)
+        _complete(_batch((requests, out), asked, settings, max_tokens), json, quiet, log_format)
 
 
 def _object(text: str | None) -> dict[str, Any]:
@@ -103,12 +123,23 @@ def _object(text: str | None) -> dict[str, Any]:
     return value
 
 
-def _batch(requests: Path, out: Path, recipe: Any, settings: Any, max_tokens: int | None) -> Batch:
-    from selfinstruct.batch import Batch
+def _batch(paths: tuple[Path, Path], recipe: Recipe, settings: Settings, max_tokens: int | None) -> Batch:
+    from selfinstruct import naming
     from selfinstruct.models import opening
 
-    named = _named(recipe)
-    return Batch(requests, out, named, max_tokens, settings, opening.open_model(named, settings))
+    pool = naming.named_roles(recipe).pool
+    opened = opening.open_models(recipe.model_copy(update={"pool": pool}), settings, recipe.pool_roles or ("teacher",))
+    return _batch_of(paths, recipe, settings, max_tokens, opened)
+
+
+def _batch_of(
+    paths: tuple[Path, Path], recipe: Recipe, settings: Settings, max_tokens: int | None, opened: dict[str, Opened]
+) -> Batch:
+    from selfinstruct.batch import Batch
+
+    first = next(iter(opened.values()))
+    pool = {role.partition("/")[2]: one for role, one in opened.items() if role in recipe.pool_roles}
+    return Batch(*paths, recipe.model, max_tokens, settings, first, pool)
 
 
 def _named(recipe: Any) -> Any:
@@ -124,11 +155,12 @@ def _named(recipe: Any) -> Any:
 
 def _complete(batch: Batch, as_json: bool, quiet: bool, log_format: LogFormat) -> None:
     from selfinstruct import completing
-    from selfinstruct.cli import report
+    from selfinstruct.cli import report, running
 
     account = completing.Account(batch.out)
     stop: SelfinstructError | None = None
     with report.Progress(str(batch.out), "request", quiet=quiet, as_json=log_format is LogFormat.json) as progress:
+        running.tell_starts(batch.answering.values(), progress)
 
         def watch() -> None:
             progress.update(lambda: report.completing(account), stopping=account.stopping)
@@ -148,12 +180,13 @@ def _complete(batch: Batch, as_json: bool, quiet: bool, log_format: LogFormat) -
         raise stop
 
 
-def _plan(paths: tuple[Path, Path], recipe: Any, settings: Any, max_tokens: int | None, as_json: bool) -> None:
+def _plan(paths: tuple[Path, Path], recipe: Recipe, settings: Settings, max_tokens: int | None, as_json: bool) -> None:
     """--dry-run: what the requests without an answer would come to."""
-    from selfinstruct import estimating
-    from selfinstruct.batch import Batch
+    from selfinstruct import estimating, naming
     from selfinstruct.cli import estimates
 
-    named = _named(recipe)
-    batch = Batch(*paths, named, max_tokens, settings, estimating.unopened(named, settings))
+    pool = naming.named_roles(recipe).pool
+    named = recipe.model_copy(update={"pool": pool})
+    opened = estimating.unopened_roles(named, settings, recipe.pool_roles or ("teacher",))
+    batch = _batch_of(paths, recipe, settings, max_tokens, opened)
     estimates.print_forecast(estimating.of_batch(batch), as_json=as_json)

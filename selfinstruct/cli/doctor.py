@@ -10,7 +10,7 @@ from selfinstruct.cli import options
 from selfinstruct.cli.options import Api
 
 if TYPE_CHECKING:
-    from selfinstruct.checkup import Finding
+    from selfinstruct.machine_checks import Finding
 
 
 def doctor(
@@ -21,6 +21,9 @@ def doctor(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model's name. [default: as for generate]")
     ] = None,
+    engine: options.EngineOption = None,
+    vllm_python: options.VllmPython = None,
+    gpus: options.Gpus = None,
     replay_from: options.ReplayFrom = None,
     output_dir: options.OutputDir = None,
     concurrency: options.Concurrency = None,
@@ -40,11 +43,13 @@ def doctor(
     Exits 0 when nothing fails, warnings or not; else with the code a run would end with.
     """
     from selfinstruct import checkup
+    from selfinstruct.cli import running
     from selfinstruct.model_recipe import ModelRecipe
 
     settings = options.settings_of(context)
     address = base_url or ("" if endpoint else settings.openai_base_url)
-    given = {"api": api and api.value, "endpoint": endpoint, "name": model, "base_url": address}
+    said = {"endpoint": endpoint, "name": model, "base_url": address, "engine": running.engine_of(engine)}
+    given = {"api": api and api.value, **said}
     recipe = ModelRecipe.model_validate({key: value for key, value in given.items() if value})
     findings = []
     for finding in checkup.examine(checkup.Subject(recipe, settings, probe)):

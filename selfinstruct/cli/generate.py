@@ -53,8 +53,8 @@ def generate(
     api: Annotated[
         Api | None,
         typer.Option(
-            help="Who answers: the embedded model, an OpenAI-compatible chat or completion API, a script (fake),"
-            " or a recorded run (replay). [default: local; --endpoint: chat]"
+            help="Who answers: the embedded model, vLLM on your GPUs, an OpenAI-compatible chat or completion API, a"
+            " script (fake), or a recorded run (replay). [default: local; --endpoint: chat]"
         ),
     ] = None,
     model: Annotated[
@@ -64,12 +64,17 @@ def generate(
             "-m",
             "--model-name",
             "--model_name",
-            help="The model's name; for --api local also a .gguf file. [default: smollm2-135m-instruct, gpt-3.5-turbo,"
-            " gpt-3.5-turbo-instruct for local, chat, completion; --endpoint: the preset's]",
+            help="The model's name; for --api local also a .gguf file, for vllm a Hub id or a folder. [default:"
+            " smollm2-135m-instruct, gpt-3.5-turbo, gpt-3.5-turbo-instruct for local, chat, completion; --endpoint: the"
+            " preset's]",
         ),
     ] = None,
     endpoint: options.EndpointOption = None,
     base_url: options.BaseUrl = None,
+    pool: options.PoolOption = None,
+    engine: options.EngineOption = None,
+    vllm_python: options.VllmPython = None,
+    gpus: options.Gpus = None,
     replay_from: options.ReplayFrom = None,
     seed_tasks: Annotated[
         Path | None,
@@ -143,6 +148,8 @@ def generate(
         "model.name": model,
         "model.endpoint": endpoint,
         "model.base_url": base_url or None,
+        "model.engine": running.engine_of(engine) if pool is None else None,
+        "pool": running.pool_of(pool, engine),
         "environment.base_url": settings.openai_base_url or None,
         "first.format": format.value if format else None,
         "first.bootstrap": bootstrap,

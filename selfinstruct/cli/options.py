@@ -24,6 +24,7 @@ class Api(StrEnum):
     """Who answers."""
 
     local = "local"
+    vllm = "vllm"
     chat = "chat"
     completion = "completion"
     fake = "fake"
@@ -52,6 +53,38 @@ EndpointOption = Annotated[
         metavar="NAME",
         help="A provider we know: its address, its key's variable and its models' oddities. 'selfinstruct models"
         " endpoints' lists them.",
+    ),
+]
+PoolOption = Annotated[
+    str | None,
+    typer.Option(
+        "--pool",
+        metavar="NAME|FILE.toml[:MODEL,…]",
+        help="Several models, one drawn for each job: ultrafeedback-17, modern-17 or a file of yours; ':a,b' takes"
+        " some of it, ':-a,-b' all but those. 'selfinstruct models check' says which can be asked here.",
+    ),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="KEY=VALUE",
+        help="For --api vllm, or for all of a --pool: an engine option of vLLM's, such as tensor_parallel_size=2.",
+    ),
+]
+VllmPython = Annotated[
+    str | None,
+    typer.Option(
+        help="For --api vllm: the interpreter that has vLLM."
+        " [default: $SELFINSTRUCT_VLLM_PYTHON, .venv-vllm/bin/python, or this one]"
+    ),
+]
+Gpus = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="N[,N…]",
+        help="For --api vllm: GPUs for one server, by number; given several times, one server on each set."
+        " [default: what vLLM takes]",
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of every draw. [default: 42]")]
@@ -137,4 +170,4 @@ def settings_of(context: typer.Context) -> Settings:
     from selfinstruct import config
 
     given = {name: value for name, value in context.params.items() if name in config.Settings.model_fields}
-    return config.settings(given)
+    return config.settings({name: value for name, value in given.items() if value != []})

@@ -99,6 +99,15 @@ class Progress:
             left = f", about {figures.duration(eta)} left" if eta else ""
             typer.echo(f"{self._run}: {shown.done}/{shown.total} {self._unit}s, {shown.words}{left}", err=True)
 
+    def say(self, line: str) -> None:
+        """A line for people, above the bar: what is waited for."""
+        if self._as_json:
+            self._event("news", {"line": line})
+        elif self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        elif not self._quiet:
+            typer.echo(f"{self._run}: {line}", err=True)
+
     def stopped(self, stop: SelfinstructError | None) -> None:
         """The last event: what ended the run, if anything did."""
         self._event("stopped", {"exit_code": stop.exit_code if stop else 0, "reason": str(stop) if stop else None})

@@ -11,10 +11,13 @@ from selfinstruct.cli import options
 from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
+    from typing import Any
 
+    from selfinstruct.cli.report import Progress
     from selfinstruct.config import Settings
     from selfinstruct.launch import Plan
+    from selfinstruct.model_recipe import ModelRecipe
     from selfinstruct.models.opening import Opened
     from selfinstruct.recipe import Recipe
     from selfinstruct.runner import StageRun
@@ -45,6 +48,20 @@ def number_of(text: str, option: str) -> tuple[int, bool]:
     return int(text), text.startswith("+")
 
 
+def engine_of(items: Sequence[str] | None) -> dict[str, Any] | None:
+    """The ``--engine`` items as options. Raises `UsageProblem` naming the item."""
+    from selfinstruct.engine import options as engine_options
+
+    return engine_options.parse(items) if items else None
+
+
+def pool_of(source: str | None, engine: Sequence[str] | None) -> tuple[ModelRecipe, ...] | None:
+    """The models of ``--pool``, with the ``--engine`` items over what vLLM is told of each."""
+    from selfinstruct import pool_recipes
+
+    return pool_recipes.pooled(source, engine_of(engine)) if source else None
+
+
 def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) -> None:
     """Start a run, or go on with it. Raises what stopped it, once the account is printed."""
     from selfinstruct import launch, naming
@@ -64,6 +81,7 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     stop: SelfinstructError | None = None
     unit = "dialogue" if recipe.method == "ultrachat" else "task"
     with report.Progress(run, unit, quiet=shows.quiet, as_json=shows.as_events) as progress:
+        tell_starts(plan.answering.values(), progress)
 
         def watch(chain: Sequence[StageRun]) -> None:
             if chain:
@@ -73,7 +91,7 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
             launch.run(plan, account, watch)
         except UnknownModel as error:
             # Of several models the message tells which it is; what to choose from is told where there is but one.
-            alone = recipe.user is None and recipe.assistant is None
+            alone = recipe.user is None and recipe.assistant is None and not recipe.pool
             stop = UnknownModel(f"{error}{options.offered(recipe.model, settings) if alone else ''}")
         except SelfinstructError as error:
             stop = error
@@ -84,6 +102,13 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
         if shows.as_events:
             raise typer.Exit(stop.exit_code)  # the last event has said why
         raise stop
+
+
+def tell_starts(opened: Iterable[Opened], progress: Progress) -> None:
+    """Let the models that have to be started first say how that gets on."""
+    for one in opened:
+        if one.guest is not None:
+            one.guest.tell = progress.say
 
 
 def show_plan(recipe: Recipe, settings: Settings, asked: Asked, *, as_json: bool) -> None:
@@ -103,13 +128,16 @@ def show_plan(recipe: Recipe, settings: Settings, asked: Asked, *, as_json: bool
 
 
 def default_run(recipe: Recipe, opened: dict[str, Opened]) -> str:
-    """The name of a run that was given none: what makes it, its language, its model."""
+    """The name of a run that was given none: what makes it, its language, its model, or the first of a pool's."""
     from selfinstruct.run_folder import slug
 
     asked = opened["assistant" if recipe.method == "ultrachat" else "teacher"]
+    model = asked.endpoint.model
+    if recipe.pool:
+        model = f"{recipe.pool[0].alias}-and-{len(recipe.pool) - 1}-more"
     replayed = "-replay" if recipe.model.api == "replay" else ""
     made_by = f"dialogue-{_began(recipe)}" if recipe.method == "ultrachat" else recipe.method
-    return f"{made_by}-{recipe.lang}-{slug(asked.endpoint.model)}{replayed}"
+    return f"{made_by}-{recipe.lang}-{slug(model)}{replayed}"
 
 
 def _began(recipe: Recipe) -> str:
@@ -123,18 +151,18 @@ def _stood_in(recipe: Recipe, opened: dict[str, Opened]) -> tuple[Recipe, Opened
 
     Only once all are opened: whose key goes where is decided by what the user has named.
     """
-    from selfinstruct import naming
 
     if (teacher := opened.pop("teacher", None)) is not None:
         return recipe, teacher
-    return recipe.model_copy(update={"model": naming.recipe_of(recipe, "assistant")}), opened["assistant"]
+    return recipe.model_copy(update={"model": recipe.played_by("assistant")}), opened["assistant"]
 
 
 def _roles(recipe: Recipe) -> Collection[str]:
     """Who is asked by the stages of a recipe."""
     if recipe.method != "ultrachat":
-        return ("teacher",)
-    return ("user", "assistant") if recipe.openers.entry in ("file", "run") else ("teacher", "user", "assistant")
+        return ("teacher", *recipe.pool_roles)
+    first = () if recipe.openers.entry in ("file", "run") else ("teacher",)
+    return (*first, "user", "assistant", *recipe.pool_roles)
 
 
 def _target(plan: Plan, asked: Asked) -> int:
@@ -147,10 +175,12 @@ def _target(plan: Plan, asked: Asked) -> int:
 
 def _note_idle_concurrency(plan: Plan) -> None:
     most = plan.recipe.round_size * plan.recipe.lag
-    asked = plan.settings.concurrency
-    if plan.recipe.method != "ultrachat" and asked and asked > most:
+    own = [one.concurrency for one in plan.answering.values() if one.guest is not None]
+    asked = plan.settings.concurrency or max(own, default=0)
+    if plan.recipe.method != "ultrachat" and asked > most:
+        has = f"--concurrency {asked}" if plan.settings.concurrency else f"vLLM works on {asked} calls at once"
         typer.echo(
-            f"selfinstruct: --concurrency {asked}, but the first stage has at most {most} calls in flight"
+            f"selfinstruct: {has}, but the first stage has at most {most} calls in flight"
             f" (round_size {plan.recipe.round_size} x lag {plan.recipe.lag}); a new run with"
             f" --set lag={-(-asked // plan.recipe.round_size)} keeps more",
             err=True,

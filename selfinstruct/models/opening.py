@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
@@ -14,21 +15,37 @@ from selfinstruct.config import Settings
 from selfinstruct.errors import AccessDenied, BadData, ConfigProblem, UnknownModel
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.model_recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRecipe
+from selfinstruct.money import Price, parse_price
 from selfinstruct.protocols import Model
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Rendering
 
+if TYPE_CHECKING:
+    from selfinstruct.models.vllm_server import VllmModel
+
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
+VLLM_CONCURRENCY = 256
+"""As many as vLLM works on at once by default (``max_num_seqs``): it batches what it has."""
+
+VLLM_SECONDS = 3600.0
+"""One attempt at our own vLLM, where ``--timeout`` is not given: what waits in its queue is not lost."""
 
 
 class Opened(NamedTuple):
-    """A backend ready to answer. ``rendering`` is resolved here, once: raw for a model that continues, else chat."""
+    """A backend ready to answer. ``rendering`` is resolved here, once: raw for a model that continues, else chat.
+
+    ``guest`` is set where the model has to be loaded on this machine's GPUs first, ``patience`` (seconds) where it may
+    be silent for long while that happens again, ``price`` where the recipe tells it.
+    """
 
     model: Model
     endpoint: Endpoint
     rendering: Rendering
     concurrency: int
+    guest: VllmModel | None = None
+    patience: float | None = None
+    price: Price | None = None
 
 
 def open_model(recipe: ModelRecipe, settings: Settings) -> Opened:
@@ -45,12 +62,12 @@ def open_models(recipe: Recipe, settings: Settings, roles: Collection[str] = nam
     opened: list[tuple[_Asked, Opened]] = []
     found: dict[str, Opened] = {}
     for role in roles:
-        model = naming.recipe_of(recipe, role)
+        model = recipe.played_by(role)
         recorded = _recorded(settings, role) if model.api == "replay" else None
         asked = _Asked(model, naming.key_of(recipe, role, settings), recorded)
         one = next((there for other, there in opened if other.is_same(asked)), None)
         if one is None:
-            one = _open(asked, settings)
+            one = _open(asked, settings)._replace(price=parse_price(model.price) if model.price else None)
             twins = [there.model for other, there in opened if _loaded(other, there) == _loaded(asked, one)]
             one = one._replace(model=twins[0] if twins and model.api == "local" else one.model)
             opened.append((asked, one))
@@ -85,13 +102,15 @@ def _open(asked: _Asked, settings: Settings) -> Opened:
             return _embedded(recipe, settings)
         case "chat" | "completion":
             return _openai(recipe, asked.key, settings)
+        case "vllm":
+            return _vllm(recipe, settings)
         case _:
             return _fake(recipe, settings)
 
 
 def rendering_of(recipe: ModelRecipe) -> Rendering:
     """Raw for a model that continues text, messages for one that answers; resolved here, never probed."""
-    return "chat" if recipe.api == "chat" else "completion"
+    return recipe.rendering or ("chat" if recipe.api in ("chat", "vllm") else "completion")
 
 
 def _endpoint(recipe: ModelRecipe, identity: str) -> Endpoint:
@@ -108,6 +127,7 @@ def _endpoint(recipe: ModelRecipe, identity: str) -> Endpoint:
 
 
 def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
+    from selfinstruct.models.balanced import Balanced
     from selfinstruct.models.openai_api import OpenAIModel
 
     if not key.value and recipe.base_url == DEFAULT_BASE_URL:
@@ -117,10 +137,61 @@ def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
             " or leave --api out to use the embedded model"
         )
     _check_bounds(recipe, settings)
-    limit = settings.concurrency or API_CONCURRENCY
+    urls = (recipe.base_url, *recipe.replicas)
+    limit = settings.concurrency or API_CONCURRENCY * len(urls)
     endpoint = _endpoint(recipe, recipe.base_url)
-    model = OpenAIModel(endpoint, recipe.base_url, key, timeout=settings.timeout, connections=limit)
+    models = [OpenAIModel(endpoint, url, key, timeout=settings.timeout, connections=limit) for url in urls]
+    model = Balanced(models) if len(models) > 1 else models[0]
     return Opened(model, endpoint, rendering_of(recipe), limit)
+
+
+def _vllm(recipe: ModelRecipe, settings: Settings) -> Opened:
+    from selfinstruct.engine import interpreter, model_folder
+    from selfinstruct.engine.launch import Launch
+    from selfinstruct.engine.server import Address, EngineServer
+    from selfinstruct.models.openai_api import OpenAIModel
+    from selfinstruct.models.vllm_server import VllmModel
+
+    loaded = _loaded_by_vllm(recipe)
+    served_as = recipe.alias or model_folder.display_name(loaded)
+    endpoint = _endpoint(recipe, model_folder.identity(loaded, recipe.engine))
+    endpoint = endpoint.model_copy(update={"model": served_as})
+    launch = Launch(
+        interpreter.required(settings.vllm_python),
+        loaded,
+        served_as,
+        recipe.engine,
+        patience=settings.vllm_start_timeout,
+        restarts=settings.vllm_restarts,
+    )
+    limit = settings.concurrency or VLLM_CONCURRENCY * max(1, len(settings.gpus))
+    timeout = settings.timeout if "timeout" in settings.model_fields_set else VLLM_SECONDS
+
+    def server_at(place: int) -> EngineServer:
+        return EngineServer(replace(launch, gpus=settings.gpus[place] if settings.gpus else ""), model.tell)
+
+    def client_at(address: Address) -> Model:
+        return OpenAIModel(endpoint, address.url, address.key, timeout=timeout, connections=limit)
+
+    model = VllmModel(server_at, client_at, served_as)
+    return Opened(model, endpoint, rendering_of(recipe), limit, model, settings.vllm_start_timeout)
+
+
+def _loaded_by_vllm(recipe: ModelRecipe) -> str:
+    """What vLLM is told to load: a Hub id or a folder; the embedded model by its name is the folder it is converted to.
+
+    Raises `ConfigProblem` where none is named, or that one has not been converted.
+    """
+    from selfinstruct.models import conversion
+
+    if not recipe.name:
+        raise ConfigProblem("--api vllm needs a model: --model with a Hub id, such as Qwen/Qwen3-8B, or a folder")
+    if recipe.name != DEFAULT_MODELS["local"]:
+        return str(Path(recipe.name).expanduser()) if recipe.name.startswith("~") else recipe.name
+    folder = conversion.default_folder()
+    if not conversion.is_whole(folder):
+        raise ConfigProblem(f"{recipe.name} is no folder that vLLM can load yet: run  selfinstruct models convert")
+    return str(folder)
 
 
 def _check_bounds(recipe: ModelRecipe, settings: Settings) -> None:

@@ -226,3 +226,14 @@ def test_whatever_happens_the_window_is_between_one_and_the_limit(limit: int, st
         assert 1 <= window.allowed(now) <= limit
         change = window.next_change(now)
         assert change is None or change > 0.0
+
+
+def test_a_server_of_our_own_is_given_all_at_once_and_always() -> None:
+    """It batches what it has: what looks like a queue from outside is the batch at work."""
+    window = Window(256, own=True)
+    assert window.allowed(0.0) == 256
+    assert window.next_change(0.0) is None
+    for number in range(2000):
+        window.answered(float(number), number - 30.0, 0.1 if number < 100 else 30.0)
+    window.restart(3000.0)
+    assert window.allowed(3000.0) == 256

@@ -36,7 +36,7 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
     assert invoke().code == 2
 
 
-CALLS = {"concurrency", "timeout", "replay_from", "max_cost", "price"}
+CALLS = {"concurrency", "timeout", "replay_from", "max_cost", "price", "vllm_python", "gpus"}
 RUN = CALLS | {"rpm", "tpm", "give_up_after", "max_calls", "max_tokens_total", "deadline", "max_unusable"}
 
 

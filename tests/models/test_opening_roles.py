@@ -18,7 +18,7 @@ from selfinstruct.ledger import Ledger
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import weights
 from selfinstruct.models.opening import open_model, open_models
-from selfinstruct.naming import ROLES, key_of, named, named_roles, recipe_of
+from selfinstruct.naming import ROLES, key_of, named, named_roles
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Draw, Endpoint, Request
 
@@ -58,7 +58,7 @@ def test_a_role_without_a_model_of_its_own_is_played_by_the_runs() -> None:
     assert recipe.user is None
     assert recipe.assistant is not None
     assert (recipe.assistant.name, recipe.assistant.base_url) == ("gpt-3.5-turbo", MINE)
-    assert [recipe_of(recipe, role).api for role in ROLES] == ["fake", "fake", "chat"]
+    assert [recipe.played_by(role).api for role in ROLES] == ["fake", "fake", "chat"]
 
 
 def test_every_role_but_the_runs_own_has_a_key_and_a_price_of_its_own() -> None:

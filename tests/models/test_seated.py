@@ -1,0 +1,107 @@
+"""`Seated`: a call gets to its model once that is loaded, and what needs no model loads none."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from selfinstruct.admission.gate import Gate
+from selfinstruct.admission.seats import Seats
+from selfinstruct.errors import ModelError, RequestRefused, SelfinstructError, Withdrawn
+from selfinstruct.ledger import Ledger
+from selfinstruct.models.recorded import Recorded
+from selfinstruct.models.seated import Seated
+from selfinstruct.money import Bound, TokenBound
+from selfinstruct.wire import call_key
+from tests.models.scripted import ENDPOINT, Scripted, echo, request
+
+
+class Guest:
+    """Counts how often it came and went."""
+
+    def __init__(self) -> None:
+        self.came = self.went = 0
+        self.problem: SelfinstructError | None = None
+
+    async def arrive(self, place: int) -> None:
+        """Come at once, or not at all."""
+        if self.problem is not None:
+            raise self.problem
+        self.came += 1
+
+    async def depart(self) -> None:
+        """Go at once."""
+        self.went += 1
+
+
+async def test_a_call_waits_for_its_model_and_gives_its_seat_back() -> None:
+    """Two models share a place: each is asked while it is there, and goes for the other."""
+    a, b = Guest(), Guest()
+    seats = Seats(1, [a, b], Gate(), 0)
+    below = Scripted(lambda request, n: echo(request, n))
+    below.on_send = lambda request: seen.append((a.came - a.went, b.came - b.went))
+    seen: list[tuple[int, int]] = []
+    models = [Seated(below, guest, seats) for guest in (a, b)]
+    said = await asyncio.gather(*(models[n % 2].complete(request(n, prompt=f"p{n}")) for n in range(6)))
+    assert [one.text for one in said] == [f"echo of p{n}" for n in range(6)]
+    assert sorted(seen) == [(0, 1)] * 3 + [(1, 0)] * 3
+    assert (a.came, b.came) == (1, 1)
+
+
+@pytest.mark.parametrize("problem", [RequestRefused("never"), ModelError("down"), ValueError("a bug")])
+async def test_a_failed_call_gives_its_seat_back_too(problem: Exception) -> None:
+    """Else its model would stay for ever."""
+    a, b = Guest(), Guest()
+    seats = Seats(1, [a, b], Gate(), 0)
+    with pytest.raises(type(problem)):
+        await Seated(Scripted(problem), a, seats).complete(request())
+    assert (await asyncio.wait_for(Seated(Scripted(), b, seats).complete(request()), 5)).text == "echo of p"
+    assert (a.went, b.came) == (1, 1)
+
+
+async def test_a_call_that_is_cancelled_at_work_gives_its_seat_back() -> None:
+    """At the end of a run what is in flight is not waited for for ever."""
+    a, b = Guest(), Guest()
+    seats = Seats(1, [a, b], Gate(), 0)
+    asked = Scripted(door=asyncio.Event())
+    late = asyncio.create_task(Seated(asked, a, seats).complete(request()))
+    while not asked.asked:
+        await asyncio.sleep(0)
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    assert (await asyncio.wait_for(Seated(Scripted(), b, seats).complete(request()), 5)).text == "echo of p"
+
+
+async def test_a_model_that_does_not_start_is_not_asked() -> None:
+    """Its error is the call's."""
+    guest, below = Guest(), Scripted()
+    guest.problem = ModelError("out of memory")
+    with pytest.raises(ModelError, match="out of memory"):
+        await Seated(below, guest, Seats(1, [guest], Gate())).complete(request())
+    assert below.asked == []
+
+
+async def test_a_recorded_answer_loads_no_model(tmp_path: Path) -> None:
+    """The ledger is asked first: a run that has all its answers starts nothing."""
+    guest, below = Guest(), Scripted()
+    gate = Gate()
+    with Ledger(tmp_path / "ledger.sqlite3") as ledger:
+        model = Recorded(Seated(below, guest, Seats(1, [guest], gate)), ledger, ENDPOINT)
+        asked = request()
+        key = call_key(ENDPOINT, asked)
+        await ledger.reserve(key, asked.draw, "/v1/completions", b"{}", Bound(TokenBound(9, 9)))
+        await ledger.settle(key, echo(asked, 0).raw, 5, 2)
+        assert (await model.complete(asked)).text == "echo of p"
+        gate.close()
+        with pytest.raises(Withdrawn):
+            await model.complete(request(1))
+    assert (guest.came, below.asked) == (0, [])
+
+
+async def test_closing_closes_the_model_below() -> None:
+    """Once; the seats belong to the run."""
+    below, guest = Scripted(), Guest()
+    await Seated(below, guest, Seats(1, [guest], Gate())).aclose()
+    assert (below.closed, guest.went) == (1, 0)

@@ -1,0 +1,1 @@
+"""Where the real package keeps what can be started."""
