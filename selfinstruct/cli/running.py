@@ -78,6 +78,7 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     account.notes += plan.notes
     if not shows.quiet and not shows.as_events:
         _note_idle_concurrency(plan)
+        _note_turns(plan)
     stop: SelfinstructError | None = None
     unit = "dialogue" if recipe.method == "ultrachat" else "task"
     with report.Progress(run, unit, quiet=shows.quiet, as_json=shows.as_events) as progress:
@@ -183,5 +184,18 @@ def _note_idle_concurrency(plan: Plan) -> None:
             f"selfinstruct: {has}, but the first stage has at most {most} calls in flight"
             f" (round_size {plan.recipe.round_size} x lag {plan.recipe.lag}); a new run with"
             f" --set lag={-(-asked // plan.recipe.round_size)} keeps more",
+            err=True,
+        )
+
+
+def _note_turns(plan: Plan) -> None:
+    """Two models that need each other's answers, and never fit beside each other, change places all the time."""
+    models = len({id(one.guest) for one in plan.asking.values() if one.guest is not None})
+    places = max(1, len(plan.settings.gpus))
+    if models > places:
+        sets = "one set of GPUs" if places == 1 else f"{places} sets of GPUs"
+        typer.echo(
+            f"selfinstruct: {models} models take turns on {sets}, and are loaded anew for each turn; --gpus, once for"
+            " each server, keeps more of them loaded",
             err=True,
         )

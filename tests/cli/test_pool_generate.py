@@ -96,9 +96,11 @@ def test_local_models_of_a_pool_take_turns_in_a_run_of_stages(server: Voices, tm
     models = local(tmp_path / "ash"), remote(server, "cedar", model="cedar-large"), local(tmp_path / "birch")
     pool = pool_file(tmp_path / "trees.toml", *models)
     args = ("--method", "alpaca", "--format", "json", "--max-tokens", 512, "-n", 30)
-    for run, concurrency in (("one", 1), ("many", 32)):
-        ended = generate(tmp_path, pool, run, *args, "--concurrency", concurrency)
+    for run, concurrency, gpus in (("one", 1, ("0",)), ("many", 32, ("0", "1"))):
+        sets = (word for gpu in gpus for word in ("--gpus", gpu))
+        ended = generate(tmp_path, pool, run, *args, "--concurrency", concurrency, *sets)
         assert ended.code == 0, ended.err
+        assert ("2 models take turns on one set of GPUs" in ended.err) == (len(gpus) == 1)
     assert data_files(tmp_path / "one") == data_files(tmp_path / "many")
     assert set(asked_as_drawn(tmp_path / "one", NAMES)) == set(NAMES.values())
     assert check_provenance(tmp_path / "one", "alpaca") == set(NAMES.values())
