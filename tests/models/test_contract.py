@@ -1,4 +1,4 @@
-"""What every model promises, whoever answers: a script, a server, llama.cpp in this process, a vLLM of ours."""
+"""What every model promises, whoever answers: a script, a recorded run, a server, llama.cpp in this process, a vLLM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +20,16 @@ from selfinstruct.engine import server
 from selfinstruct.engine.launch import Launch
 from selfinstruct.engine.server import Address, EngineServer
 from selfinstruct.errors import RequestRefused
+from selfinstruct.ledger import Ledger
+from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models import conversion, weights
 from selfinstruct.models.fake import FakeModel
 from selfinstruct.models.llama_cpp import LlamaModel
 from selfinstruct.models.openai_api import OpenAIModel
+from selfinstruct.models.recorded import Recorded
+from selfinstruct.models.replay import ReplayModel
 from selfinstruct.models.vllm_server import VllmModel
+from selfinstruct.money import UNBOUNDED
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Draw, Endpoint, Message, Request, Sampling
 from tests.models.loopback import Loopback, Reply, chat, continuation, problem
@@ -118,12 +123,32 @@ def vllm(one: Any) -> Model:
     return VllmModel(lambda place: cast(EngineServer, one), client_at, ENDPOINT.model)
 
 
-@pytest.fixture(params=["fake", "openai_api", "vllm_stub", LLAMA_CPP, VLLM])
+async def record(ledger: Ledger) -> None:
+    """What the script says to all that is asked here of every model."""
+    asked = [request(stop=("five",)), request(TOO_LONG), *(request(slot=slot) for slot in range(8))]
+    model = Recorded(FakeModel(ENDPOINT, scripted), ledger, ENDPOINT)
+    for one in asked:
+        body = wire.written(ENDPOINT, one)
+        await ledger.reserve(wire.call_key(ENDPOINT, one), one.draw, wire.path(one), body, UNBOUNDED)
+        with suppress(RequestRefused):
+            await model.complete(one)
+
+
+def replay(ledger_file: Path) -> Model:
+    """A run in which the script answered."""
+    with Ledger(ledger_file, sync=False) as ledger:
+        asyncio.run(record(ledger))
+    return ReplayModel(ENDPOINT, LedgerReader(ledger_file))
+
+
+@pytest.fixture(params=["fake", "replay", "openai_api", "vllm_stub", LLAMA_CPP, VLLM])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Model]:
     """Each backend in turn; closing it is the test's business, since it belongs to the test's event loop."""
     match request.param:
         case "fake":
             yield FakeModel(ENDPOINT, scripted)
+        case "replay":
+            yield replay(tmp_path / "ledger.sqlite3")
         case "openai_api":
             with Loopback(served) as loopback:
                 yield OpenAIModel(ENDPOINT, loopback.url, timeout=20)
@@ -152,6 +177,11 @@ def counts_on(completion: Completion) -> bool:
     return completion.text.startswith(" four, five, six")
 
 
+def as_read_again(completion: Completion) -> Completion:
+    """What its bytes say."""
+    return wire.completion(completion.raw, chat=False).model_copy(update={"call": completion.call})
+
+
 async def test_a_prompt_is_answered_with_text(model: Model) -> None:
     """With the name of who wrote it, why it ended, a price, and the bytes it can be read from again."""
     completion = await model.complete(request())
@@ -161,8 +191,8 @@ async def test_a_prompt_is_answered_with_text(model: Model) -> None:
     assert completion.model in ("smollm2-135m-instruct", "served")
     assert completion.prompt_tokens > 0
     assert completion.completion_tokens > 0
-    assert completion.call == ""
-    assert wire.completion(completion.raw, chat=False) == completion
+    assert completion.call in ("", wire.call_key(ENDPOINT, request()))  # which a recorded one has
+    assert as_read_again(completion) == completion
 
 
 async def test_a_request_that_was_written_down_before_is_answered_the_same(model: Model) -> None:
@@ -172,7 +202,7 @@ async def test_a_request_that_was_written_down_before_is_answered_the_same(model
     completion = await model.complete(written)
     await model.aclose()
     assert counts_on(completion)
-    assert wire.completion(completion.raw, chat=False) == completion
+    assert as_read_again(completion) == completion
 
 
 async def test_a_stop_string_ends_the_text_and_is_not_in_it(model: Model) -> None:
