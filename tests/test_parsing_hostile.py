@@ -59,6 +59,7 @@ READERS = [
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
     """60 kB of each piece regular expressions like least, 20 kB for filters: a tenth of the limit serves them all."""

@@ -913,6 +913,7 @@ READERS = [
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on processor time")
 def test_hostile_answers_end_within_a_generous_limit_of_processor_time() -> None:
     """100 kB of each piece that the two readers of whole tasks like least: they need a small part of the limit."""

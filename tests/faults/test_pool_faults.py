@@ -98,6 +98,7 @@ def test_a_kill_between_two_models_repeats_nothing_and_starts_the_first_no_more(
     prove_sound(out)
 
 
+@pytest.mark.slow
 def test_a_run_of_stages_over_a_pool_killed_at_random_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """Self-Instruct over three models of an API, four times SIGKILL."""
     with Voices(middling, latency=lambda rng: rng.uniform(0, 0.02)) as server:
@@ -142,6 +143,7 @@ def test_local_models_in_turn_survive_kills_too(tmp_path: Path) -> None:
     prove_sound(tmp_path / "killed")
 
 
+@pytest.mark.slow
 def test_dialogues_over_a_pool_survive_kills(tmp_path: Path) -> None:
     """Whoever answers in a dialogue answers in it to its end, whatever happens in between."""
     with DialogueServer(latency=lambda rng: rng.uniform(0, 0.02)) as server:

@@ -167,6 +167,7 @@ def test_the_death_of_the_server_is_no_end_of_the_run(tmp_path: Path, victim: st
     prove(rig, known, undisturbed)
 
 
+@pytest.mark.slow
 def test_what_a_killed_owner_and_a_killed_guardian_leave_is_ended_by_the_next_run(tmp_path: Path) -> None:
     """With a line for people; a server in the same folder whose owner lives is not touched."""
     rig = Rig(tmp_path)
@@ -227,6 +228,7 @@ def test_a_signal_while_the_model_loads_ends_the_run_soon(tmp_path: Path, number
 # --- what is wrong ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_server_that_is_healthy_and_answers_nothing_ends_the_run(tmp_path: Path) -> None:
     """75 by the probe, before anything is reserved."""
     rig = Rig(tmp_path, 5, completions="fail", delay=0)
@@ -309,6 +311,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pages", "said"), [(0, "cannot write: No space left on device"), (1, "the disk of its log is full")]
 )

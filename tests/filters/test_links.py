@@ -136,6 +136,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_hostile_text_ends_at_once() -> None:
     """Texts of 100 000 characters, as instruction, as input and as output."""
     readers = """

@@ -68,6 +68,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_a_hostile_text_ends_at_once() -> None:
     """Turns of 100 000 characters, and as long a text before them."""
     readers = """
