@@ -36,8 +36,8 @@ _GPU = r"([0-9]+|(GPU|MIG)-[\w/-]+)"
 
 def _read_gpus(given: Any) -> tuple[str, ...]:
     """Sets of GPUs by number or by NVIDIA's name: ``0,1;2,3`` in the environment, an option's item for each set."""
-    sets = given.split(";") if isinstance(given, str) else given
-    read = tuple(re.sub(r"\s*,\s*", ",", str(one).strip()) for one in sets if str(one).strip())
+    sets = [one for text in ([given] if isinstance(given, str) else given) for one in str(text).split(";")]
+    read = tuple(re.sub(r"\s*,\s*", ",", one.strip()) for one in sets if one.strip())
     if not all(re.fullmatch(rf"{_GPU}(,{_GPU})*", one) for one in read):
         raise ValueError("a set of GPUs looks like 0 or 0,1, and comes once for each server (0,1;2,3 in a variable)")
     numbers = [number for one in read for number in one.split(",")]

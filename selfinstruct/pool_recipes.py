@@ -55,4 +55,7 @@ def _of_pool(pool: pools.Pool, model: pools.PoolModel, over: Mapping[str, Any]) 
             **model.engine,
             **over,
         }
-    return ModelRecipe(name=model.asked_as, alias=model.name, context=max(256, model.context), engine=engine, **same)
+    name = model.asked_as
+    if model.api in ("vllm", "local") and name.startswith(("./", "../")):
+        name = str(pool.folder / name)  # beside the pool's file, as its templates are, wherever the command runs
+    return ModelRecipe(name=name, alias=model.name, context=max(256, model.context), engine=engine, **same)

@@ -103,6 +103,14 @@ def test_a_pool_of_retired_models_is_none() -> None:
 # --- in a recipe ----------------------------------------------------------------------------------------------------
 
 
+def test_a_folder_of_a_model_is_beside_the_file_of_its_pool(tmp_path: Path) -> None:
+    """Wherever the command runs: cron's folder is another one."""
+    (tmp_path / "pools").mkdir()
+    here, there = {"name": "ash", "model": "./ash"}, {"name": "birch", "model": "/models/birch"}
+    file = pool_file(tmp_path / "pools" / "p.toml", here, there, {"name": "cedar", "hub": "org/cedar"})
+    assert [one.name for one in pooled(str(file))] == [str(tmp_path / "pools/ash"), "/models/birch", "org/cedar"]
+
+
 def test_a_recipe_file_may_name_a_pool(tmp_path: Path) -> None:
     """Its models are spelled out, as they will be written down; --set and the option beat it."""
     pool_file(tmp_path / "p.toml", api("oak"), api("ash"))

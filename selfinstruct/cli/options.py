@@ -170,4 +170,5 @@ def settings_of(context: typer.Context) -> Settings:
     from selfinstruct import config
 
     given = {name: value for name, value in context.params.items() if name in config.Settings.model_fields}
-    return config.settings({name: value for name, value in given.items() if value != []})
+    # A list option that is not given is an empty one, which must not hide the variable.
+    return config.settings({name: value for name, value in given.items() if value not in ([], ())})

@@ -100,10 +100,12 @@ class Progress:
             typer.echo(f"{self._run}: {shown.done}/{shown.total} {self._unit}s, {shown.words}{left}", err=True)
 
     def say(self, line: str) -> None:
-        """A line for people, above the bar: what is waited for."""
+        """A line for people, above the bar: what is waited for. Pace is reckoned from the end of the wait."""
+        self._first = None
         if self._as_json:
             self._event("news", {"line": line})
         elif self._bar is not None:
+            self._bar.start_t = self._bar._time()
             self._bar.write(line, file=sys.stderr)
         elif not self._quiet:
             typer.echo(f"{self._run}: {line}", err=True)

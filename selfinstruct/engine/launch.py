@@ -24,9 +24,12 @@ KEY_VARIABLE = "VLLM_API_KEY"
 
 
 def state_folder() -> Path:
-    """Where logs and records of servers are: ``$XDG_STATE_HOME/selfinstruct/engines``, below the home by default."""
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(home) / "selfinstruct" / "engines"
+    """Where logs and records of servers are: ``$XDG_STATE_HOME/selfinstruct/engines``, below the home by default.
+
+    A relative path there is not meant (XDG base directories): the next run would look for records elsewhere.
+    """
+    named = Path(os.environ.get("XDG_STATE_HOME", "")).expanduser()
+    return (named if named.is_absolute() else Path.home() / ".local/state") / "selfinstruct" / "engines"
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,14 @@ class Launch:
         return words + options.argv(engine)
 
     def environment(self, key: str) -> dict[str, str]:
-        """Its environment: ours, less the keys of other services, and no report to anybody."""
-        ours = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
+        """Its environment: ours, less what looks like the key of another service, and no report to anybody.
+
+        The working directory is no place to look for its packages.
+        """
+        kept = (name for name in os.environ if not name.endswith("_KEY") or name.startswith("AWS_"))
+        ours = {name: os.environ[name] for name in kept}
         gpus = {"CUDA_VISIBLE_DEVICES": self.gpus} if self.gpus else {}
-        quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+        quiet = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
         asked = {"VLLM_HOST_IP": "127.0.0.1", "VLLM_CPU_KVCACHE_SPACE": CPU_CACHE_GB}
         return {**asked, **ours, **quiet, **gpus, KEY_VARIABLE: key}
 

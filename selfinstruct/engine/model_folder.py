@@ -32,6 +32,8 @@ def identity(model: str, engine: Engine) -> str:
     files. Raises `UnknownModel` for a folder that is not there, `ConfigProblem` for one that is no model's.
     """
     options.check(engine)
+    if model.startswith("-"):
+        raise ConfigProblem(f"{model}: a model's name or path does not begin so; a folder may be given as ./{model}")
     said = options.of_text(engine)
     revision = said.pop("revision", "main")
     name = model

@@ -25,7 +25,7 @@ OPERATIONAL = frozenset(
     gpu_memory_utilization kv_cache_memory_bytes swap_space cpu_offload_gb max_num_seqs max_num_batched_tokens
     enable_prefix_caching enable_chunked_prefill async_scheduling block_size enforce_eager compilation_config
     cudagraph_capture_sizes optimization_level attention_backend attention_config
-    load_format download_dir model_loader_extra_config use_tqdm_on_load ignore_patterns
+    download_dir use_tqdm_on_load
     disable_log_stats enable_log_requests max_log_len uvicorn_log_level disable_uvicorn_access_log
     api_server_count""".split()
 )
@@ -45,6 +45,8 @@ _OURS = {
     "config": "a file of options could hold any of those above; give them one by one",
 }
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_FOREIGN_CODE = re.compile(r".*_(plugin|cls|class_overrides)|middleware|logits_processors")
+_NUMBER = re.compile(r"-[0-9.]+")
 
 
 def parse(items: Iterable[str]) -> dict[str, Any]:
@@ -60,12 +62,17 @@ def parse(items: Iterable[str]) -> dict[str, Any]:
 
 
 def check(engine: Engine) -> None:
-    """Raise `ConfigProblem` for an option that is not the user's to set."""
-    for name in engine:
+    """Raise `ConfigProblem` for an option that is not the user's to set, or for a value that would be one."""
+    for name, value in engine.items():
         if not _NAME.fullmatch(name):
             raise ConfigProblem(f"engine option '{name}': a name is written like tensor_parallel_size")
         if name.startswith("ssl_"):
             raise ConfigProblem(f"engine option '{name}' cannot be set: the server is local")
+        if _FOREIGN_CODE.fullmatch(name):
+            raise ConfigProblem(f"engine option '{name}' cannot be set: it would run code of its own")
+        for word in value if isinstance(value, list | tuple) else [value]:
+            if str(word).startswith("-") and not _NUMBER.fullmatch(str(word)):
+                raise ConfigProblem(f"engine option '{name}': {word} is no value, but another option")
         for ours, why in _OURS.items():
             if ours.startswith(name):  # a part of a name will do for vLLM
                 raise ConfigProblem(f"engine option '{name}' cannot be set: {why}")
@@ -82,11 +89,11 @@ def argv(engine: Engine) -> list[str]:
             case False:
                 words.append(f"--no-{option}")
             case dict():
-                words += [f"--{option}", orjson.dumps(value).decode()]
+                words.append(f"--{option}={orjson.dumps(value).decode()}")
             case list() | tuple():
                 words += [f"--{option}", *map(str, value)]
             case _:
-                words += [f"--{option}", str(value)]
+                words.append(f"--{option}={value}")  # in one word, so that a flag can be given no value
     return words
 
 

@@ -30,6 +30,9 @@ from selfinstruct.wire_errors import one_line
 LOOK_EVERY = 0.5
 """Seconds between two looks at a server that is starting."""
 
+STILL_SECONDS = 60.0
+"""So long a start may go on without a word to people."""
+
 PROBE_SECONDS = 300.0
 """How long one token may take: it may stand behind a few hundred whole answers."""
 
@@ -69,6 +72,7 @@ class EngineServer:
         self._keeps_to_schema: bool | None = None
         self._begins_at = 0  # the byte of the log where the present start begins
         self._why = ""  # it ended the last time
+        self._started_at = self._told_at = 0.0
 
     async def address(self) -> Address:
         """Where it answers; it is started where it does not run.
@@ -160,7 +164,7 @@ class EngineServer:
         at = f" on GPU {launch.gpus}" if launch.gpus else ""
         self._tell(f"{served_as}: starting vLLM{at}; its log is {self.log}")
         self._begins_at = last_words.size(self.log)
-        started = time.monotonic()
+        self._started_at = self._told_at = time.monotonic()
         # Not in a thread: whoever cancels this would leave the thread behind, and with it a server that is nobody's.
         self._child = Guarded.start(launch.command(port), launch.environment(key), self.log, launch.state, served_as)
         try:
@@ -169,7 +173,7 @@ class EngineServer:
         finally:
             if self._address is None:
                 await self._end()
-        self._tell(f"{served_as}: vLLM answers after {time.monotonic() - started:.0f} s")
+        self._tell(f"{served_as}: vLLM answers after {time.monotonic() - self._started_at:.0f} s")
         return address
 
     async def _until_it_answers(self, address: Address) -> None:
@@ -209,8 +213,15 @@ class EngineServer:
 
     def _tell_progress(self, shown: str) -> str:
         line = last_words.news(self._said())
+        now = time.monotonic()
+        at = f" (GPU {self._launch.gpus})" if self._launch.gpus else ""
         if line and line != shown:
-            self._tell(f"{self._launch.served_as}: {line}")
+            self._tell(f"{self._launch.served_as}{at}: {line}")
+        elif now - self._told_at > STILL_SECONDS:
+            self._tell(f"{self._launch.served_as}{at}: still starting, for {now - self._started_at:.0f} s")
+        else:
+            return line
+        self._told_at = now
         return line
 
     # --- ask --------------------------------------------------------------------------------------------------------

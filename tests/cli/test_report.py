@@ -193,6 +193,29 @@ def test_a_bar_s_pace_is_that_of_this_start(terminal: None, capsys: Captured, mo
     assert "320/400 [00:20<01:20" in shown
 
 
+def test_a_wait_for_a_model_is_no_part_of_the_pace(
+    terminal: None, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After half an hour of loading, 20 in 20 seconds: 80 seconds are left for 80, and the bar says so, too."""
+    now = [1000.0]
+    with Progress("run", "request", quiet=False) as progress:
+        assert progress._bar is not None
+        monkeypatch.setattr(progress._bar, "_time", lambda: now[0])
+        monkeypatch.setattr(progress._bar, "write", lambda line, file: None)
+        progress._bar.start_t = now[0]
+        progress.update(lambda: at(300))
+        now[0] += 1800
+        progress.say("m: vLLM answers")
+        progress.update(lambda: at(300))
+        now[0] += 20
+        progress._next = 0
+        progress.update(lambda: at(320))
+        capsys.readouterr()
+        progress._bar.refresh()
+        shown = capsys.readouterr().err
+    assert "320/400 [00:20<01:20" in shown
+
+
 def test_stopping_is_said_below_the_bar(terminal: None, capsys: Captured) -> None:
     """Not within its line."""
     with Progress("run", "request", quiet=False) as progress:

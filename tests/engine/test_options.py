@@ -60,8 +60,8 @@ def test_options_become_words_as_vllm_takes_them() -> None:
         "lora_modules": ["a=x", "b=y"],
     }
     assert options.argv(engine) == [
-        *("--enforce-eager", "--no-enable-prefix-caching", "--gpu-memory-utilization", "0.5", "--dtype", "bfloat16"),
-        *("--compilation-config", '{"level":3}', "--lora-modules", "a=x", "b=y"),
+        *("--enforce-eager", "--no-enable-prefix-caching", "--gpu-memory-utilization=0.5", "--dtype=bfloat16"),
+        *('--compilation-config={"level":3}', "--lora-modules", "a=x", "b=y"),
     ]
 
 
@@ -87,6 +87,22 @@ def test_what_is_ours_or_would_run_foreign_code_is_refused(name: str, why: str) 
     with pytest.raises(ConfigProblem, match=why) as stop:
         options.check({"dtype": "half", name: True})
     assert f"'{name}'" in str(stop.value)
+
+
+@pytest.mark.parametrize("name", ["reasoning_parser_plugin", "worker_cls", "logits_processors", "middleware"])
+def test_what_loads_code_by_its_name_is_refused(name: str) -> None:
+    """A pool's file is handed from one person to the next."""
+    with pytest.raises(ConfigProblem, match="it would run code of its own"):
+        options.check({name: "mine.Thing"})
+
+
+@pytest.mark.parametrize("value", ["--trust-remote-code", "--host=0.0.0.0", ["a=x", "--api-key=abc"], "-O3"])
+def test_a_value_is_no_way_to_another_option(value: Any) -> None:
+    """Neither that of a flag, which takes none, nor one of several; a number below zero is one."""
+    with pytest.raises(ConfigProblem, match="is no value, but another option"):
+        options.check({"enforce_eager": value})
+    options.check({"max_model_len": -1, "seed": "-1"})
+    assert options.argv({"enforce_eager": "yes"}) == ["--enforce-eager=yes"]  # which vLLM refuses
 
 
 def test_options_of_vllms_own_are_let_through() -> None:
@@ -124,5 +140,5 @@ def test_a_chat_template_counts_by_its_bytes(tmp_path: Path) -> None:
 def test_a_table_survives_the_way_to_the_command_line() -> None:
     """vLLM reads it with a JSON parser."""
     table = {"method": "ngram", "num": 3, "text": "值 \" '", "on": False}
-    (_, word) = options.argv({"speculative_config": table})
-    assert json.loads(word) == table
+    (word,) = options.argv({"speculative_config": table})
+    assert json.loads(word.removeprefix("--speculative-config=")) == table

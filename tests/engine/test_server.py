@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.engine import server
-from selfinstruct.engine.launch import Launch
+from selfinstruct.engine.launch import Launch, state_folder
 from selfinstruct.engine.server import EngineServer
 from selfinstruct.errors import (
     AccessDenied,
@@ -133,9 +133,18 @@ async def test_the_key_is_in_no_command_line_and_in_no_file(tmp_path: Path) -> N
         await until(lambda: "POST /v1/completions" in one.log.read_text())
 
 
+def test_state_is_kept_where_the_next_run_looks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative folder would be another one from elsewhere; a tilde is the home."""
+    home = str(Path.home())
+    usual = f"{home}/.local/state"
+    for given, base in (("/s", "/s"), ("~/s", f"{home}/s"), ("s", usual), ("", usual)):
+        monkeypatch.setenv("XDG_STATE_HOME", given)
+        assert state_folder() == Path(base) / "selfinstruct" / "engines"
+
+
 async def test_keys_of_other_services_are_not_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor the user's own VLLM_API_KEY; what finds models is, and nothing is reported to anybody."""
-    for name in ("OPENAI_API_KEY", "DASHSCOPE_API_KEY", "SELFINSTRUCT_USER_API_KEY", "VLLM_API_KEY"):
+    for name in ("OPENAI_API_KEY", "DASHSCOPE_API_KEY", "SELFINSTRUCT_USER_API_KEY", "VLLM_API_KEY", "OUR_KEY"):
         monkeypatch.setenv(name, FOREIGN)
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.invalid")
     async with engine(model_folder(tmp_path / "m", starts=tmp_path / "starts")) as one:
@@ -158,22 +167,21 @@ async def test_a_server_gets_its_gpus_and_shares_the_model_out_over_them(tmp_pat
         assert one.log.name == f"tiny-gpu2-3-{os.getpid()}.log"
     (start,) = starts(tmp_path / "starts")
     assert start.gpus == "2,3"
-    assert start.arguments[start.arguments.index("--tensor-parallel-size") + 1] == "2"
-    assert start.arguments[start.arguments.index("--dtype") + 1] == "bfloat16"
+    assert {"--tensor-parallel-size=2", "--dtype=bfloat16"} <= set(start.arguments)
 
 
 def test_how_a_model_is_shared_out_can_be_said_otherwise(tmp_path: Path) -> None:
     """By any of the three ways of vLLM; one GPU, or none named, is none of our business."""
     for options in ({"pipeline_parallel_size": 2}, {"data_parallel_size": 2}, {"tensor_parallel_size": 1}):
         words = launch(tmp_path, gpus="0,1", engine=options).command(4711)
-        assert words.count("--tensor-parallel-size") == ("tensor_parallel_size" in options)
-    assert "--tensor-parallel-size" not in launch(tmp_path, gpus="0").command(4711)
+        assert ("--tensor-parallel-size" in " ".join(words)) == ("tensor_parallel_size" in options)
+    assert "--tensor-parallel-size" not in " ".join(launch(tmp_path, gpus="0").command(4711))
     home = Launch(Path(sys.executable), "~/models/tiny", "tiny").command(4711)
     assert home[home.index("--model") + 1] == str(Path.home() / "models/tiny")
     words = launch(tmp_path).command(4711)
     assert words[1:] == [
         *("-m", "vllm.entrypoints.openai.api_server", "--model", str(tmp_path), "--served-model-name", "tiny"),
-        *("--host", "127.0.0.1", "--port", "4711", "--max-model-len", "auto", "--disable-uvicorn-access-log"),
+        *("--host", "127.0.0.1", "--port", "4711", "--max-model-len=auto", "--disable-uvicorn-access-log"),
     ]
 
 

@@ -335,3 +335,14 @@ def fill(disk: Path, pages: int) -> None:
     free = shutil.disk_usage(disk).free
     (disk / "filling").write_bytes(bytes(free - pages * PAGE))
     assert shutil.disk_usage(disk).free == pages * PAGE
+
+
+def test_gpus_named_in_the_environment_are_used_and_wrong_ones_told(tmp_path: Path) -> None:
+    """One server on each set, as by the option."""
+    rig = Rig(tmp_path)
+    ended = invoke(*rig.words(), **rig.environment(SELFINSTRUCT_GPUS="0,1;2"))
+    assert ended.code == 0
+    assert sorted(start.gpus or "" for start in starts(tmp_path / "starts")) == ["0,1", "2"]
+    wrong = invoke(*rig.words(tmp_path / "other"), **rig.environment(SELFINSTRUCT_GPUS="x"))
+    assert wrong.code == 78
+    assert "SELFINSTRUCT_GPUS" in wrong.err
