@@ -20,6 +20,7 @@ from selfinstruct.ledger_reader import Call, LedgerReader
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models.opening import Opened
 from selfinstruct.schema import Draw, Noun, Request
+from selfinstruct.wire_errors import shown
 
 STAGE = "complete"
 """The stage that requests of a file belong to: its folder, and the first part of their draws."""
@@ -45,15 +46,23 @@ class Batch:
         """Who answers, by role."""
         return {f"teacher/{name}": one for name, one in self.pool.items()} or {"teacher": self.opened}
 
+    @property
+    def model(self) -> str | None:
+        """The model that bodies may leave out; of a pool, whichever it be: what they name is seen by `role_of`."""
+        return next(iter(self.pool), self.recipe.name) or None
+
     def role_of(self, line: RequestLine) -> str:
         """Who answers a line. Raises `BadData` where it names none of the pool's models."""
         if not self.pool:
             return "teacher"
-        name = str(line.body.get("model"))
+        name, there = line.body.get("model"), ", ".join(self.pool)
+        if not isinstance(name, str) or not name:
+            what = "is missing" if name is None else f"is {shown(name, 60) or repr(name)}"
+            raise BadData(f"{self.requests}:{line.line}: 'body.model' {what}; name one of the pool there ({there})")
         if name not in self.pool:
             close = difflib.get_close_matches(name, self.pool, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise BadData(f"{self.requests}:{line.line}: the pool has no model {name!r} ({', '.join(self.pool)}){hint}")
+            raise BadData(f"{self.requests}:{line.line}: the pool has no model {name!r} ({there}){hint}")
         return f"teacher/{name}"
 
     def limit(self) -> int | None:
@@ -92,7 +101,8 @@ class Requests(Noun):
 
     ``edited`` is set for good once recorded calls may no longer be those of the lines, since lines came back changed or
     settings were mended: then each line's call is looked up by what stands in it, not by its number alone.
-    ``bounded`` is set once each line was seen to have an upper bound, which a cap rests on.
+    ``bounded`` is set once each line was seen to have an upper bound, which a cap rests on. ``pool`` are the names that
+    each line was seen to have one of.
     """
 
     path: str
@@ -101,6 +111,7 @@ class Requests(Noun):
     sha256: str
     edited: bool = False
     bounded: bool = False
+    pool: tuple[str, ...] = ()
 
 
 def draw_of(number: int) -> Draw:
@@ -110,7 +121,7 @@ def draw_of(number: int) -> Draw:
 
 def lines(batch: Batch, size: int | None = None) -> Iterator[RequestLine]:
     """The requests of the file; of its first ``size`` bytes, if somebody may add lines in the meantime."""
-    return batch_file.read_lines(batch.requests, model=batch.recipe.name or None, size=size)
+    return batch_file.read_lines(batch.requests, model=batch.model, size=size)
 
 
 def waiting(
@@ -146,8 +157,7 @@ def _unanswered(
             passed()
         return known
 
-    model = batch.recipe.name or None
-    yield from batch_file.read_lines(batch.requests, model=model, skip=skip, size=checked.size)
+    yield from batch_file.read_lines(batch.requests, model=batch.model, skip=skip, size=checked.size)
 
 
 def answered(batch: Batch, rows: LedgerReader, size: int | None = None) -> Iterator[tuple[RequestLine, Call]]:

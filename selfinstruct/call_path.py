@@ -182,16 +182,26 @@ def _settle_prices(opened: Mapping[str, Opened], ledger: Ledger, settings: Setti
     known = [price for price in prices.values() if price]
     currencies = sorted({price.currency for price in known})
     if len(currencies) > 1:
-        raise ConfigProblem(
-            f"the prices of {', '.join(prices)} are in {' and '.join(currencies)}, which do not add up: give all"
-            " of them in one currency (--price, --user-price, --assistant-price in=…,out=…,currency=…)"
-        )
+        raise _do_not_add_up(opened, prices, currencies)
     cap = settings.max_cost
     ledger.count_in(currencies[0] if known else cap.currency if cap else ledger.rows.currency())
     if len(set(prices.values())) > 1:
         ledger.price_each_unpriced(partial(_prices_of, opened, prices))
     elif known:
         ledger.price_unpriced(known[0])
+
+
+def _do_not_add_up(
+    opened: Mapping[str, Opened], prices: Mapping[str, Price | None], currencies: Sequence[str]
+) -> ConfigProblem:
+    """Names the models that cost something, one of a pool by its name there, and what puts them in one currency."""
+    costing = [role for role, price in prices.items() if price and (price.input or price.output)]
+    names = dict.fromkeys(role.partition("/")[2] or opened[role].endpoint.model or role for role in costing)
+    in_pool = "a price in the pool, or " if any("/" in role for role in costing) else ""
+    return ConfigProblem(
+        f"the prices of {', '.join(names)} are in {' and '.join(currencies)}, which do not add up: give all of them in"
+        f" one currency ({in_pool}--price, --user-price, --assistant-price in=…,out=…,currency=…)"
+    )
 
 
 def _prices_of(

@@ -120,8 +120,7 @@ def _vllm(subject: Subject) -> Finding:
         problem = ConfigProblem(f"{python} has no vLLM")
         return failed("vllm", problem, f"{interpreter.SETUP}, or another --vllm-python")
     seen = ", ".join(f"GPU {gpu.number} {gpu.name}" for gpu in gpus.visible(gpus.listed(), os.environ))
-    made = f"{build.version or 'of unknown version'}{' for the CPU' if build.cpu else ''}"
-    found = f"{made} ({python}); {seen or 'no GPU'}"
+    found = f"{build.told} ({python}); {seen or 'no GPU'}"
     if build.cpu or seen:
         return ok("vllm", found)
     return Finding("vllm", "warn", found, "make setup-vllm BUILD=cpu  is for machines without GPU")

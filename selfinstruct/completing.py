@@ -106,11 +106,13 @@ def _checked(batch: Batch, folder: Path) -> Requests:
     if before is not None and same and batch.requests.stat().st_size == before.size:
         requests = before.model_copy(update={"path": path})
     else:
-        checked: Checked = batch_file.check(batch.requests, batch.recipe.name or None)
+        checked: Checked = batch_file.check(batch.requests, batch.model)
         edited = before is not None and (before.edited or not same)
         requests = Requests(path=path, edited=edited, **checked._asdict())
-        for line in lines(batch) if batch.pool else ():
+    if requests.pool != (names := tuple(batch.pool)):
+        for line in lines(batch) if names else ():
             batch.role_of(line)
+        requests = requests.model_copy(update={"pool": names})
     return requests if requests.bounded else requests.model_copy(update={"bounded": _check_bounds(batch)})
 
 

@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
-from selfinstruct import batch_file, call_path, dialogue_forecast, identity, role_prices, wire
+from selfinstruct import batch_file, call_path, dialogue_forecast, identity, left_to_do, role_prices, wire
 from selfinstruct.batch import STAGE, Batch, waiting
 from selfinstruct.config import Settings
-from selfinstruct.engine import model_folder
 from selfinstruct.forecast import Estimate, Forecast, Measure, Reach, common_assumptions
-from selfinstruct.launch import Plan, has_no_more
+from selfinstruct.launch import Plan
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.links import Link
 from selfinstruct.model_recipe import ModelRecipe
@@ -36,7 +34,6 @@ from selfinstruct.protocols import Job
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Endpoint, Provenance, Record, Request, SeedTask
 from selfinstruct.stages.dialogue import Dialogues
-from selfinstruct.store import Manifest, read_manifest
 
 _SAMPLE = 24  # seed tasks that stand for the instructions a later stage will be asked about
 
@@ -44,15 +41,15 @@ _SAMPLE = 24  # seed tasks that stand for the instructions a later stage will be
 def unopened(recipe: ModelRecipe, settings: Settings) -> Opened:
     """The backend of a `named` recipe as far as a plan needs it: how it is asked, not who answers.
 
-    Needs no key and no weights. A recorded run is opened: it alone knows how its model was asked.
+    Needs no key, no weights of the embedded model and no vLLM; but the model that vLLM would load is looked at as the
+    run would. A recorded run is opened: it alone knows how its model was asked.
     """
     if recipe.api == "replay":
         return opening.open_model(recipe, settings)
     script = opening.open_model(recipe.model_copy(update={"api": "fake"}), settings)
-    known = {"identity": recipe.base_url or recipe.api}
+    endpoint = script.endpoint.model_copy(update={"identity": recipe.base_url or recipe.api})
     if recipe.api == "vllm":
-        known["model"] = recipe.alias or model_folder.display_name(recipe.name)
-    endpoint = script.endpoint.model_copy(update=known)
+        _, endpoint = opening.loaded_by_vllm(recipe)
     return script._replace(endpoint=endpoint, rendering=opening.rendering_of(recipe))
 
 
@@ -84,7 +81,7 @@ def of_batch(batch: Batch) -> Forecast:
     Raises `BadData` for a broken file and, where a cap is set, for a request without a bound; `ConfigProblem` where
     ``--max-cost`` is set and a price is not known: as the run would.
     """
-    batch_file.check(batch.requests, batch.recipe.name or None)
+    batch_file.check(batch.requests, batch.model)
     rows = _ledger(batch.out)
     try:
         return _of_batch(batch, rows)
@@ -97,6 +94,8 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
     caps = call_path.caps_of(batch.settings)
     price_of = call_path.price_of_role(batch.opened, batch.settings)
     of_pool = role_prices.of_roles(batch.answering, batch.settings) if batch.pool else {}
+    if apart := role_prices.mixed(of_pool):
+        of_pool = dict.fromkeys(of_pool)
     measure = Measure(capped=caps.rest_on_bounds)
     forecast = Forecast("requests", 0, {}, {}, caps, batch.settings)
     if rows is not None:
@@ -116,7 +115,8 @@ def _of_batch(batch: Batch, rows: LedgerReader | None) -> Forecast:
         forecast.wanted += 1
         forecast.unpriced += price is None
     forecast.stages[STAGE] = total
-    forecast.notes += role_prices.mixed(forecast.prices)
+    forecast.notes += apart
+    forecast.prices = {} if apart else forecast.prices
     forecast.reach = reach.calls if caps.any else None
     forecast.assumptions += [*measure.assumptions(), *common_assumptions(batch.settings)]
     return forecast
@@ -140,28 +140,6 @@ def _as_recorded(batch: Batch) -> Batch:
 # --- generate -------------------------------------------------------------------------------------------------------
 
 
-class _Guess(NamedTuple):
-    """How a run may go. ``kept`` of the candidates are accepted; ``surplus`` of a whole round comes on top in the last
-    one; ``ahead`` of the rounds the lag allows are asked in vain; ``again`` of the allowed repeats of a verdict happen.
-    """
-
-    kept: Fraction
-    surplus: Fraction
-    ahead: int
-    again: Fraction
-
-
-_GUESSES = (
-    _Guess(Fraction(1), Fraction(0), 0, Fraction(0)),
-    _Guess(Fraction(1, 2), Fraction(1, 4), 0, Fraction(1, 40)),
-    _Guess(Fraction(1, 5), Fraction(1), 1, Fraction(1)),
-)
-_GUESSED = (
-    "low: every candidate is kept; likely: half, and one verdict in twenty asked again; high: one in five, every"
-    " verdict asked as often as it may be, and the last round whole"
-)
-
-
 def of_run(plan: Plan, target: int) -> Forecast:
     """What `launch.run` would still have to do to bring the counted records to ``target``.
 
@@ -170,12 +148,13 @@ def of_run(plan: Plan, target: int) -> Forecast:
     settings = plan.settings
     caps = call_path.caps_of(settings)
     prices = role_prices.of_plan(plan)
-    manifests = [read_manifest(plan.path / link.stage.name) for link in plan.links]
+    by_model = role_prices.by_model(plan, prices)
+    if apart := role_prices.mixed(by_model):
+        prices, by_model = dict.fromkeys(prices), {}
+    manifests = left_to_do.manifests_of(plan)
     made = "openers" if plan.recipe.method == "ultrachat" else "instructions"
-    forecast = Forecast(
-        made, _still_wanted(plan, manifests, target), {}, role_prices.by_model(plan, prices), caps, settings
-    )
-    forecast.notes += role_prices.mixed(forecast.prices)
+    forecast = Forecast(made, left_to_do.records(plan, manifests, target), {}, by_model, caps, settings)
+    forecast.notes += apart
     rows = _ledger(plan.path)
     so_far = dialogue_forecast.NOTHING
     if rows is not None:
@@ -183,11 +162,11 @@ def of_run(plan: Plan, target: int) -> Forecast:
         so_far = dialogue_forecast.so_far(rows, manifests[-1])
         rows.close()
     calls: dict[str, tuple[int, ...]] = {}
-    if _finished(plan, manifests, target):
+    if left_to_do.finished(plan, manifests, target):
         forecast.wanted = 0
         forecast.notes.append("this run is done: nothing would be sent")
     else:
-        calls = _calls(plan, manifests, forecast)
+        calls = left_to_do.calls(plan, manifests, forecast)
     measure = Measure(capped=caps.rest_on_bounds)
     for link in plan.links:
         wanted = calls.get(link.stage.name, (0, 0, 0))
@@ -201,18 +180,11 @@ def of_run(plan: Plan, target: int) -> Forecast:
     forecast.unpriced = 0 if all(prices.values()) else forecast.total.likely.calls
     forecast.reach = _share(forecast) if caps.any else None
     forecast.assumptions += [
-        *([_GUESSED] if plan.links[plan.counted].stage.roles else []),
+        *([left_to_do.GUESSED] if plan.links[plan.counted].stage.roles else []),
         *measure.assumptions(),
         *common_assumptions(settings),
     ]
     return forecast
-
-
-def _still_wanted(plan: Plan, manifests: Sequence[Manifest | None], target: int) -> int:
-    """How many more records of the counted stage are asked for, or can be had."""
-    counted = manifests[plan.counted]
-    there_can_be = target if plan.most is None else min(target, plan.most)
-    return max(0, there_can_be - (counted.accepted if counted else 0))
 
 
 def _of_link(plan: Plan, link: Link, wanted: Sequence[int], measure: Measure, price: Price | None) -> Estimate:
@@ -257,54 +229,6 @@ def _as_read(link: Link, record: Record) -> Record:
     assert link.stage.reads is not None
     known = {"is_classification": False} | record.model_dump()
     return link.stage.reads.model_validate({name: known[name] for name in link.stage.reads.model_fields})
-
-
-def _finished(plan: Plan, manifests: Sequence[Manifest | None], target: int) -> bool:
-    """Is everything on disk that was asked for, or nothing more to be had? Then the next start sends nothing."""
-    there = [manifest for manifest in manifests if manifest is not None and manifest.state != "running"]
-    if len(there) < len(manifests) or len({manifest.rounds for manifest in there[plan.counted :]}) > 1:
-        return False
-    counted = there[plan.counted]
-    return counted.accepted >= target or counted.state == "exhausted" or has_no_more(plan.links[plan.counted], counted)
-
-
-def _calls(plan: Plan, manifests: Sequence[Manifest | None], forecast: Forecast) -> dict[str, tuple[int, ...]]:
-    """Calls still to make, by stage, at each of the guesses: those of the whole run, less those recorded.
-
-    Of the stage `dialogue`, where one job is many calls, it is the number of dialogues of the whole run.
-    """
-    recipe, head = plan.recipe, plan.links[plan.counted]
-    first = manifests[plan.counted]
-    given = not head.stage.roles
-    whole_round = recipe.round_size * head.asks_for
-    asked = sum(shard.jobs for shard in first.shards) if first else 0
-    accepted = first.accepted if first else 0
-    under_way = forecast.wanted > 0  # else only later stages have something left to do
-    calls: dict[str, tuple[int, ...]] = {}
-    for position, link in enumerate(plan.links):
-        name, each = link.stage.name, []
-        for guess in _GUESSES:
-            kept, surplus = (Fraction(1), Fraction(0)) if given else (guess.kept, guess.surplus)
-            rounds = ceil(forecast.wanted / (whole_round * kept)) + under_way * guess.ahead * recipe.lag
-            final = accepted + forecast.wanted + under_way * ceil(whole_round * surplus)
-            again = recipe.classify.resamples * guess.again if name == "classify" else 0
-            if position < plan.counted:
-                whole = _jobs_of_all(link)
-            elif position == plan.counted:
-                whole = 0 if given else asked + rounds * recipe.round_size
-            else:
-                whole = ceil(final * (recipe.expand.share if name == "expand" else 1 + again))
-            each.append(whole if name == "dialogue" else max(0, whole - forecast.recorded.get(name, 0)))
-        calls[name] = tuple(each)
-    return calls
-
-
-def _jobs_of_all(link: Link) -> int:
-    """How many jobs a stage has that ends by itself."""
-    jobs = count = 0
-    while found := len(link.stage.plan(count, (), ())):
-        jobs, count = jobs + found, count + 1
-    return jobs
 
 
 def _jobs(plan: Plan, link: Link) -> list[Job]:

@@ -149,19 +149,18 @@ def of_vllm(model: PoolModel, recipe: ModelRecipe, here: Here) -> Verdict:
     there = folder is not None and folder.is_dir()
     disk = hub_cache.weights_in(folder) if folder and there else OnDisk(0, ("config.json",))
     need = _need(model, recipe, folder, disk)
-    found = Verdict(model.name, "loadable", _told(need, whole=not disk.missing), weights=need.weights)
-    if disk.missing and not from_hub:
-        why = f"{folder} {f'has no {disk.missing[0]}' if there else 'is not there'}"
-        converted = recipe.name == DEFAULT_MODELS["local"]
-        fix = "selfinstruct models convert" if converted else f"put all its files into {folder}"
-        return replace(found, state="incomplete", why=why, fix=fix)
+    found = Verdict(model.name, "loadable", _told(need, whole=disk.whole), weights=need.weights)
+    if disk.broken or (disk.missing and not from_hub):
+        why = f"{folder} {_lacking(disk) if there else 'is not there'}"
+        return replace(found, state="incomplete", why=why, fix=_completed(recipe, folder, from_hub=from_hub))
     gated = bool(model.gated and disk.missing and not here.token)
     fit = _fit(need, model.bits, recipe, here)
     if fit.state:
         why = "; ".join(filter(None, (fit.why, found.why, "gated" if gated else "")))
         return replace(found, state=fit.state, why=why, fix=fit.fix)
     many = f"{fit.contexts:,} such contexts fit" if fit.contexts > 1 else "fits"
-    found = replace(found, why=f"{found.why}; {many} on {fit.place}")
+    told = f"{many} on {fit.place}" if need.weights else "only a start shows whether it fits"
+    found = replace(found, why=f"{found.why}; {told}")
     if not disk.missing:
         return found
     if here.offline:
@@ -181,6 +180,18 @@ def _folder(recipe: ModelRecipe, cache: Path) -> tuple[Path | None, bool]:
     return hub_cache.snapshot(cache, recipe.name, str(recipe.engine.get("revision", ""))), True
 
 
+def _lacking(disk: OnDisk) -> str:
+    return f"has a broken {disk.broken[0]}" if disk.broken else f"has no {disk.missing[0]}"
+
+
+def _completed(recipe: ModelRecipe, folder: Path | None, *, from_hub: bool) -> str:
+    """What to do about a folder that is not whole."""
+    if from_hub and folder is not None:  # what is in the cache is not downloaded again, whole or not
+        return f"remove {folder.parent.parent}, so that it is downloaded again"
+    converted = recipe.name == DEFAULT_MODELS["local"]
+    return "selfinstruct models convert" if converted else f"put all its files into {folder}"
+
+
 def _need(model: PoolModel, recipe: ModelRecipe, folder: Path | None, disk: OnDisk) -> Need:
     """By the files where they are whole; by the pool's figures else."""
     weights = int(model.parameters * 10**9) * model.bits // 8
@@ -190,7 +201,7 @@ def _need(model: PoolModel, recipe: ModelRecipe, folder: Path | None, disk: OnDi
     small = str(recipe.engine.get("kv_cache_dtype", "auto")).startswith(("fp8", "int8"))
     longest = recipe.engine.get("max_model_len")
     return Need(
-        weights if disk.missing else disk.size,
+        disk.size if disk.whole else weights,
         gpus.cache_of_token(*shape, bytes_of_value=1 if small else 2),
         longest if isinstance(longest, int) and longest > 0 else 0,  # else it is made to fit
         max(1, shape.kv_heads),
@@ -221,12 +232,12 @@ def _fit(need: Need, bits: int, recipe: ModelRecipe, here: Here) -> _Fit:
     if here.build is None or here.build.blind:
         if on_gpus.has_room or on_cpu.has_room:
             fix, where = (_CUDA, "the GPUs") if on_gpus.has_room else (_CPU, "the CPU")
-            return _Fit("no vLLM", f"would fit on {where} here", fix)
+            return _Fit("no vLLM", f"would fit on {where} here" if need.weights else "", fix)
         return _Fit("no vLLM", fix=f"{_CUDA}, and {on_gpus.fix}")
     if here.build.cpu:
         return on_cpu
     if on_gpus.state == "no GPU" and on_cpu.has_room:
-        return on_gpus._replace(why="would fit on the CPU", fix=_CPU)
+        return on_gpus._replace(why="would fit on the CPU" if need.weights else "", fix=_CPU)
     return on_gpus
 
 

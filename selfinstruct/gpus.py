@@ -23,8 +23,11 @@ _SECONDS = 20.0  # for a program that answers in one, or hangs
 _QUERY = ("nvidia-smi", "--query-gpu=index,name,memory.total,memory.used", "--format=csv,noheader,nounits")
 _CARDS = (16, 24, 48, 80)
 _NODE = (2, 4, 8)
-# Runs in vLLM's interpreter. Packages are looked up, never imported: torch alone takes seconds.
+# Runs in vLLM's interpreter. Packages are looked up, never imported: torch alone takes seconds. Not in the folder where
+# the command is given, which Python puts on the path as an empty entry: a folder called vllm is nothing installed.
 _PROBE = """
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
 import importlib.util, json
 from importlib.metadata import PackageNotFoundError, version
 def of(name):
@@ -66,6 +69,11 @@ class Build(NamedTuple):
     version: str
     cpu: bool
     blind: str = ""
+
+    @property
+    def told(self) -> str:
+        """For people: ``0.32.0 for the CPU``."""
+        return f"{self.version or 'of unknown version'}{' for the CPU' if self.cpu else ''}"
 
 
 class Place(NamedTuple):
@@ -188,7 +196,12 @@ def cache_of_token(layers: int, kv_heads: int, head_dim: int, bytes_of_value: in
 
 
 def smallest_for(need: Need, share: float) -> str:
-    """The least of the usual machines that holds it: one GPU of 16, 24, 48 or 80 GB, or 2, 4 or 8 of 80."""
+    """The least of the usual machines that holds it: one GPU of 16, 24, 48 or 80 GB, or 2, 4 or 8 of 80.
+
+    No size is named where that of the weights is not known.
+    """
+    if not need.weights:
+        return "a GPU large enough for it"
     usual = [*((1, size) for size in _CARDS), *((count, _CARDS[-1]) for count in _NODE)]
     for count, size in usual:
         if need.whole(count) <= Place("", count, size * 10**9, 0).room(share):

@@ -11,13 +11,20 @@ import orjson
 
 _TRUE = frozenset({"1", "on", "yes", "true"})
 _PART = re.compile(r"-\d+-of-(\d+)\.")
+_LONGEST_HEADER = 100_000_000  # bytes; safetensors' own library reads no longer one
 
 
 class OnDisk(NamedTuple):
-    """Bytes of weights in a folder, and the files without which it is not whole."""
+    """Bytes of weights in a folder, the files that are missing from it, and those that are there and not whole."""
 
     size: int
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether all is there that a model is loaded from."""
+        return not (self.missing or self.broken)
 
 
 class Geometry(NamedTuple):
@@ -61,17 +68,19 @@ def snapshot(cache: Path, hub: str, revision: str) -> Path | None:
 def weights_in(folder: Path) -> OnDisk:
     """The weights in a model's folder. Whole is one with its configuration and every file that its index names.
 
-    A link into the cache that leads nowhere is a missing file.
+    A link into the cache that leads nowhere is a missing file. Of the files only the first bytes are read: a
+    ``.safetensors`` says there how long it is.
     """
     try:
-        names, missing = _weights(folder)
-        there = [name for name in names if (folder / name).is_file()]
+        names, lacking = _weights(folder)
+        there = {name for name in names if (folder / name).is_file()}
         size = sum((folder / name).stat().st_size for name in there)
-        if not any((folder / name).is_file() for name in ("config.json", "params.json")):  # the latter is Mistral's
-            missing = ["config.json", *missing]
+        cut = {name for name in there if name.endswith(".safetensors") and not _is_whole(folder / name)}
+        lacking = [*_configuration(folder), *lacking, *sorted((names - there) | cut)]
+        broken = tuple(name for name in lacking if (folder / name).is_file())
     except OSError as error:
         return OnDisk(0, (str(error.filename or folder),))
-    return OnDisk(size, (*missing, *sorted(names - set(there))))
+    return OnDisk(size, tuple(name for name in lacking if name not in broken), broken)
 
 
 def geometry(folder: Path) -> Geometry:
@@ -98,8 +107,29 @@ def _home(environment: Mapping[str, str]) -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "huggingface"
 
 
+def _configuration(folder: Path) -> list[str]:
+    """The name of its configuration where that is missing, or says nothing."""
+    there = [name for name in ("config.json", "params.json") if (folder / name).is_file()]  # the latter is Mistral's
+    return ([] if _table(folder / there[0]) else there[:1]) if there else ["config.json"]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a ``.safetensors`` is as long as it says: 8 bytes for the length of its header, that, and the tensors."""
+    length = path.stat().st_size
+    with path.open("rb") as file:
+        of_header = int.from_bytes(file.read(8), "little")
+        if not 0 < of_header <= min(length, _LONGEST_HEADER):
+            return False
+        header = _object(file.read(of_header))
+    try:
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return bool(header) and length == 8 + of_header + max(ends, default=0)
+    except (LookupError, TypeError):  # JSON, but no header
+        return False
+
+
 def _weights(folder: Path) -> tuple[set[str], list[str]]:
-    """The names of the files of weights, and what is missing already because nothing names them."""
+    """The names of the files of weights, and the index that is missing, or broken, so that nothing names them all."""
     for kind in ("safetensors", "bin"):
         files = {path.name for path in folder.glob(f"*.{kind}")} - {"training_args.bin", "optimizer.bin"}
         indexes = sorted(path.name for path in folder.glob(f"*.{kind}.index.json"))
@@ -116,9 +146,14 @@ def _weights(folder: Path) -> tuple[set[str], list[str]]:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one for whatever else the file holds."""
+    """What `_object` makes of a file."""
+    return _object(path.read_bytes())
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """A JSON object; an empty one for whatever else the text is."""
     try:
-        value = orjson.loads(path.read_bytes())
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}

@@ -10,15 +10,24 @@ import asyncio
 import difflib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from selfinstruct import fitting, naming, pool_recipes, pools, pricing
 from selfinstruct.base_url import ApiKey
 from selfinstruct.config import Settings
 from selfinstruct.engine import options
-from selfinstruct.errors import AccessDenied, ConfigProblem, NotSent, Rejected, RequestRefused, SelfinstructError
+from selfinstruct.errors import (
+    AccessDenied,
+    ConfigProblem,
+    NotSent,
+    Rejected,
+    RequestRefused,
+    SelfinstructError,
+    UnknownModel,
+)
 from selfinstruct.fitting import Here, Verdict
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.models import opening
@@ -41,13 +50,17 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """A pool as it is found from here. ``base`` is the pool without a choice of its models, as ``--pool`` takes it."""
+    """A pool as it is found from here. ``base`` is the pool without a choice of its models, as ``--pool`` takes it.
+
+    ``renderings`` says by name how those are asked that are not mistaken: by messages, or by a text to continue.
+    """
 
     pool: Pool
     base: str
     here: Here
     verdicts: tuple[Verdict, ...]
     usage: Usage
+    renderings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def usable(self) -> list[Verdict]:
@@ -71,6 +84,18 @@ class Report:
                 cost = verdict.price.cost(count * self.usage.prompt_tokens, count * self.usage.answer_tokens)
                 costs[currency] = costs.get(currency, 0) + cost
         return costs
+
+    @property
+    def clashes(self) -> list[str]:
+        """Why a run of all that can be asked would stop before it asks one: they do not go together."""
+        currencies = sorted({verdict.price.currency for verdict in self.usable if verdict.price})
+        found = [f"prices in {' and '.join(currencies)} do not add up"] if len(currencies) > 1 else []
+        ways = {name: self.renderings[name] for name in self.answers if name in self.renderings}
+        (usual, _), *others = Counter(ways.values()).most_common() or [("", 0)]
+        for way, _ in others:
+            names = ", ".join(name for name, its in ways.items() if its == way)
+            found.append(f"they are not all asked in one way: {way} is for {names}, {usual} for the others")
+        return found
 
     @property
     def remedies(self) -> dict[str, list[str]]:
@@ -107,6 +132,7 @@ def examine(source: str, settings: Settings, usage: Usage) -> Report:
     here = fitting.look_around(settings, os.environ)
     recipes = {model.name: _recipe(base, model) for model in pool.models}
     sound = [recipe for recipe in recipes.values() if isinstance(recipe, ModelRecipe)]
+    renderings = {recipe.alias: opening.rendering_of(recipe) for recipe in sound}
     run = Recipe(pool=tuple(sorted(sound, key=lambda recipe: recipe.alias)))
     found: list[Verdict | _Server] = []
     for model in pool.models:
@@ -119,7 +145,7 @@ def examine(source: str, settings: Settings, usage: Usage) -> Report:
             found.append(_opened(run, recipe, settings))
     listings = asyncio.run(_listings([one for one in found if isinstance(one, _Server)]))
     verdicts = tuple(_of_server(one, listings) if isinstance(one, _Server) else one for one in found)
-    return Report(pool, base, here, verdicts, usage)
+    return Report(pool, base, here, verdicts, usage, renderings)
 
 
 def _recipe(base: str, model: PoolModel) -> ModelRecipe | Verdict:
@@ -154,9 +180,9 @@ _Listings = Mapping[tuple[str, ApiKey], Listing]
 def _opened(run: Recipe, recipe: ModelRecipe, settings: Settings) -> Verdict | _Server:
     """The model as a run would open it; nobody is asked yet."""
     name, role = recipe.alias, f"{run.pool_role}/{recipe.alias}"
-    own = parse_price(recipe.price) if recipe.price else settings.price
-    price = own or pricing.price_of(recipe.name, recipe.base_url)
+    own = replace(parse_price(recipe.price), source="the pool") if recipe.price else settings.price
     billed = recipe.api != "local"
+    price = (own or pricing.price_of(recipe.name, recipe.base_url)) if billed else None
     try:
         key = naming.key_of(run, role, settings)
         opening.open_models(run, settings, (role,))
@@ -165,11 +191,9 @@ def _opened(run: Recipe, recipe: ModelRecipe, settings: Settings) -> Verdict | _
         why = f"{variable} is not set; {_shown(price)}"
         return Verdict(name, "no key", why, f"export {variable}=…", billed=True, price=price)
     except SelfinstructError as error:
-        if not billed:
-            return Verdict(
-                name, "incomplete", str(error), "pip install 'selfinstruct[local]'; selfinstruct models fetch"
-            )
-        return Verdict(name, "mistaken", str(error), "mend its entry in the pool", billed=True, price=price)
+        if billed or isinstance(error, UnknownModel):
+            return Verdict(name, "mistaken", str(error), "mend its entry in the pool", billed=billed, price=price)
+        return Verdict(name, "incomplete", str(error), "pip install 'selfinstruct[local]'; selfinstruct models fetch")
     if not billed:
         return Verdict(name, "loadable", "the embedded runtime and its weights are here")
     return _Server(name, recipe.name, (recipe.base_url, *recipe.replicas), key, price)

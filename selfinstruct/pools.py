@@ -28,6 +28,10 @@ Api = Literal["vllm", "chat", "completion", "local"]
 """How a model is asked: a vLLM we start, an API's messages, an API's prompt to continue, the embedded runtime."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+_IN_WORDS = {
+    "name": "a name is letters, digits, '.', '_' and '-', the first a letter or a digit",
+    "hub": "a Hub id is MAKER/NAME, both of letters, digits, '.', '_' and '-'",
+}
 
 
 def _checked_by(check: Callable[[str], object]) -> AfterValidator:
@@ -217,8 +221,10 @@ def _read(path: Path) -> Pool:
         if key in values:
             raise ConfigProblem(f"{path}: {key}: not a key of a pool; each model is a [[model]] table")
     tables = values.pop("model", [])
+    if not isinstance(tables, list):
+        raise ConfigProblem(f"{path}: model: each model is a [[model]] table, in two pairs of brackets")
     try:
-        return Pool(**{"name": path.stem, **values}, models=tables, folder=path.parent)
+        return Pool(**{"name": path.stem, **values}, models=tuple(tables), folder=path.parent)
     except ValidationError as error:
         raise ConfigProblem(f"{path}: {_told(error, tables)}") from error
 
@@ -237,6 +243,8 @@ def _told(error: ValidationError, tables: Any) -> str:
             place, loc = [f"model {int(loc[1]) + 1}{name}"], loc[2:]
     if first["type"] == "extra_forbidden":
         message = f"no such key{_hint(str(loc[-1]), fields)}"
+    if first["type"] == "string_pattern_mismatch":
+        message = _IN_WORDS[str(loc[-1])]
     key = ".".join(map(str, loc))
     return ": ".join([*place, *([key] if key else []), message])
 

@@ -42,7 +42,7 @@ def by_model(plan: Plan, prices: Mapping[str, Price | None]) -> dict[str, Price 
 
 
 def mixed(prices: Mapping[str, Price | None]) -> list[str]:
-    """What to say where prices are in several currencies: the run would stop for it."""
+    """What to say where prices are in several currencies, whose sum is nothing: the run would stop for it."""
     currencies = sorted({price.currency for price in prices.values() if price})
     told = f"prices in {' and '.join(currencies)} do not add up: give all of them in one currency"
     return [told] if len(currencies) > 1 else []

@@ -144,7 +144,8 @@ MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", 
 MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launch", "ledger_reader", "stages"}
 MAY_IMPORT["dialogue_forecast"] |= {"store"}
 MAY_IMPORT["role_prices"] = {"call_path", "config", "launch", "models", "money", "pricing"}
-MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast", "role_prices"}
+MAY_IMPORT["left_to_do"] = {"forecast", "launch", "links", "store"}
+MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast", "left_to_do", "role_prices"}
 MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()

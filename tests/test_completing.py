@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -367,6 +368,36 @@ def test_a_shorter_file_has_fewer_results(tmp_path: Path) -> None:
         write(tmp_path / "requests.jsonl", numbered(count))
         account = run(batch(tmp_path))
         assert (account.new_calls, account.total, len(answers(tmp_path / "out"))) == (new, count, count)
+
+
+def test_names_of_a_pool_are_looked_up_again_only_where_file_or_pool_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that finds both as they were reads no line; what an older version has written down is read."""
+    write(tmp_path / "requests.jsonl", [request(f"r-{n}", model="ash") for n in range(3)])
+    one = batch(tmp_path)
+    ash, birch = (
+        one.opened._replace(endpoint=ENDPOINT.model_copy(update={"model": name})) for name in ("ash", "birch")
+    )
+    looked: list[int] = []
+    role_of = Batch.role_of
+
+    def counted(of: Batch, line: RequestLine) -> str:
+        looked.append(line.number)
+        return role_of(of, line)
+
+    run(replace(one, pool={"ash": ash}))
+    monkeypatch.setattr(Batch, "role_of", counted)
+    run(replace(one, pool={"ash": ash}))
+    assert looked == []
+    checked = tmp_path / "out" / "complete" / "requests.json"
+    older = orjson.loads(checked.read_bytes())
+    assert older.pop("pool") == ["ash"]
+    checked.write_bytes(orjson.dumps(older))
+    run(replace(one, pool={"ash": ash}))
+    assert looked == [0, 1, 2]
+    with pytest.raises(BadData, match="the pool has no model 'ash'"):
+        run(replace(one, pool={"birch": birch}))
 
 
 @pytest.mark.parametrize("edited", [False, True])

@@ -16,6 +16,7 @@ from selfinstruct.fitting import Here, Verdict
 from selfinstruct.gpus import Build, Gpu, Memory
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.pools import PoolModel
+from tests.safetensors_bytes import safetensors
 
 GB = 10**9
 CUDA, CPU = Build("0.32.0", cpu=False), Build("0.32.0", cpu=True)
@@ -52,8 +53,8 @@ def cached(here: Here, size: int = 1000) -> Here:
     (model / "snapshots" / "abc").mkdir(parents=True)
     (model / "refs").mkdir()
     (model / "refs" / "main").write_text("abc")
-    (model / "snapshots" / "abc" / "config.json").write_text("{}")
-    (model / "snapshots" / "abc" / "model.safetensors").write_bytes(bytes(size))
+    (model / "snapshots" / "abc" / "config.json").write_text('{"model_type": "llama"}')
+    (model / "snapshots" / "abc" / "model.safetensors").write_bytes(safetensors(size))
     return here
 
 
@@ -190,10 +191,16 @@ def test_a_small_cache_and_a_context_that_is_made_to_fit(bare: Here) -> None:
     assert "context of" not in seen(entry(engine={"max_model_len": "auto"}), here).why
 
 
-def test_a_model_of_unknown_size_is_not_refused(bare: Here) -> None:
-    """A pool may say no more than its Hub id."""
-    verdict = seen(PoolModel(name="m", hub="maker/M"), replace(bare, build=CUDA, gpus=(SMALL,)))
-    assert (verdict.state, verdict.why) == ("servable", "weights of unknown size; fits on GPU 0")
+def test_a_model_of_unknown_size_is_neither_refused_nor_said_to_fit(bare: Here) -> None:
+    """A pool may say no more than its Hub id; then no machine is named that would hold it."""
+    model = PoolModel(name="m", hub="maker/M")
+    verdict = seen(model, replace(bare, build=CUDA, gpus=(SMALL,)))
+    unknown = "weights of unknown size"
+    assert (verdict.state, verdict.why) == ("servable", f"{unknown}; only a start shows whether it fits")
+    for here in (bare, replace(bare, gpus=(SMALL,)), replace(bare, build=CUDA)):
+        assert seen(model, here).why == unknown
+    refused = seen(model, replace(bare, build=CUDA, memory=Memory(0, 0)))
+    assert told(refused) == ("no GPU", "a GPU large enough for it")
 
 
 # --- on the CPU -----------------------------------------------------------------------------------------------------
@@ -261,7 +268,7 @@ def test_a_folder_is_whole_or_its_missing_file_is_named(bare: Here, tmp_path: Pa
     model = PoolModel(name="m", model=str(tmp_path / "model"))
     assert seen(model, here).why == f"{tmp_path}/model is not there"
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(bytes(1000))
+    (tmp_path / "model" / "model.safetensors").write_bytes(safetensors(1000))
     verdict = seen(model, here)
     assert (verdict.state, verdict.why) == ("incomplete", f"{tmp_path}/model has no config.json")
     assert verdict.fix == f"put all its files into {tmp_path}/model"
@@ -271,6 +278,21 @@ def test_a_folder_is_whole_or_its_missing_file_is_named(bare: Here, tmp_path: Pa
     room = int(24 * GB * gpus.SHARE) - gpus.RESERVE - 1000
     assert verdict.state == "loadable"
     assert verdict.why.endswith(f"; {room // (2 * 2 * 2 * 64 * 4096 * 2):,} such contexts fit on GPU 0")
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_broken_file_is_named_in_a_folder_and_in_the_cache(bare: Here, tmp_path: Path, name: str) -> None:
+    """An empty configuration, weights cut short. What is in the cache has to go before it is downloaded again."""
+    here = replace(cached(bare), build=CUDA, gpus=(SMALL,))
+    kept = here.cache / "models--maker--M"
+    folder = kept / "snapshots" / "abc"
+    (folder / name).write_bytes((folder / name).read_bytes()[:10])
+    verdict = seen(entry(), here)
+    assert (verdict.state, verdict.why) == ("incomplete", f"{folder} has a broken {name}")
+    assert verdict.fix == f"remove {kept}, so that it is downloaded again"
+    verdict = seen(PoolModel(name="m", model=str(folder)), here)
+    assert (verdict.state, verdict.why) == ("incomplete", f"{folder} has a broken {name}")
+    assert verdict.fix == f"put all its files into {folder}"
 
 
 def test_the_embedded_model_is_converted_first(bare: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,25 @@ def test_the_build_is_read_from_metadata_without_an_import(
     assert gpus.build_of(Path(sys.executable), environment) == build
 
 
+@pytest.mark.parametrize("name", ["vllm", "json"])
+def test_a_folder_in_the_present_one_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Somebody's own folder ``vllm/`` is none that is installed, nor is their ``json/`` Python's."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # it may say "."
+    assert gpus.build_of(Path(sys.executable), {}) is None
+    (tmp_path / "site").mkdir()
+    installed(tmp_path / "site", monkeypatch, vllm="0.32.0")
+    assert gpus.build_of(Path(sys.executable), {}) == Build("0.32.0", cpu=False)
+
+
+def test_a_build_is_told_by_its_version_where_that_is_known() -> None:
+    """And never by nothing."""
+    builds = [Build("0.32.0", cpu=False), Build("", cpu=False), Build("", cpu=True)]
+    assert [build.told for build in builds] == ["0.32.0", "of unknown version", "of unknown version for the CPU"]
+
+
 @pytest.mark.parametrize("script", ["exit 1", "echo no json", "exec sleep 60"])
 def test_an_interpreter_that_does_not_tell_has_no_vllm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
@@ -211,6 +230,7 @@ def test_contexts_are_counted_beside_the_weights() -> None:
         (Need(65 * GB), "a GPU of 80 GB"),
         (Need(72 * GB), "2 GPUs of 80 GB"),
         (LLAMA_70B, "4 GPUs of 80 GB"),
+        (Need(0), "a GPU large enough for it"),
         (Need(10**15), "more than 8 GPUs of 80 GB"),
     ],
 )

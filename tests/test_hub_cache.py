@@ -9,8 +9,10 @@ import pytest
 
 from selfinstruct import hub_cache
 from selfinstruct.hub_cache import Geometry, OnDisk
+from tests.safetensors_bytes import safetensors
 
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+SOME = b'{"model_type": "llama"}'
 CONFIG = {"num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_size": 4096}
 
 
@@ -74,40 +76,65 @@ def test_a_snapshot_is_found_by_branch_and_by_commit(tmp_path: Path) -> None:
 
 def test_one_file_of_weights_beside_the_configuration_is_whole(tmp_path: Path) -> None:
     """Safetensors before the older format, and Mistral's configuration as good as the usual one."""
-    place = folder(tmp_path / "a", config__json=b"{}", model__safetensors=b"12345", pytorch_model__bin=b"1")
-    assert hub_cache.weights_in(place) == OnDisk(5, ())
-    place = folder(tmp_path / "b", params__json=b"{}", consolidated__bin=b"123", training_args__bin=b"1")
-    assert hub_cache.weights_in(place) == OnDisk(3, ())
+    place = folder(tmp_path / "a", config__json=SOME, model__safetensors=safetensors(70), pytorch_model__bin=b"1")
+    assert hub_cache.weights_in(place) == OnDisk(70)
+    place = folder(tmp_path / "b", params__json=SOME, consolidated__bin=b"123", training_args__bin=b"1")
+    assert hub_cache.weights_in(place) == OnDisk(3)
 
 
 def test_what_the_index_names_must_be_there(tmp_path: Path) -> None:
     """One part is a link into the cache that leads nowhere; the size is of what is there."""
-    place = folder(tmp_path, config__json=b"{}", model__safetensors__index__json=orjson.dumps(INDEX))
-    (place / "model-00001-of-00002.safetensors").write_bytes(b"1234")
+    place = folder(tmp_path, config__json=SOME, model__safetensors__index__json=orjson.dumps(INDEX))
+    (place / "model-00001-of-00002.safetensors").write_bytes(safetensors(70))
     (place / "model-00002-of-00002.safetensors").symlink_to(tmp_path / "blobs" / "gone")
-    assert hub_cache.weights_in(place) == OnDisk(4, ("model-00002-of-00002.safetensors",))
+    assert hub_cache.weights_in(place) == OnDisk(70, ("model-00002-of-00002.safetensors",))
     (tmp_path / "blobs").mkdir()
-    (tmp_path / "blobs" / "gone").write_bytes(b"123456")
-    assert hub_cache.weights_in(place) == OnDisk(10, ())
+    (tmp_path / "blobs" / "gone").write_bytes(safetensors(80))
+    assert hub_cache.weights_in(place) == OnDisk(150)
 
 
 @pytest.mark.parametrize("index", [b"", b"[]", b"{}", b'{"weight_map": {}}'])
-def test_a_broken_index_is_a_missing_file(tmp_path: Path, index: bytes) -> None:
+def test_a_broken_index_breaks_the_model(tmp_path: Path, index: bytes) -> None:
     """Whatever lies beside it."""
-    place = folder(tmp_path, config__json=b"{}", model__safetensors__index__json=index, model__safetensors=b"1")
-    assert hub_cache.weights_in(place) == OnDisk(1, ("model.safetensors.index.json",))
+    place = folder(tmp_path, config__json=SOME, model__safetensors__index__json=index, model__safetensors=safetensors())
+    assert hub_cache.weights_in(place) == OnDisk(64, broken=("model.safetensors.index.json",))
 
 
 def test_parts_without_an_index_are_not_whole(tmp_path: Path) -> None:
     """Nothing says that they are all."""
-    place = folder(tmp_path, config__json=b"{}")
-    (place / "model-00001-of-00003.safetensors").write_bytes(b"1")
-    assert hub_cache.weights_in(place) == OnDisk(1, ("model.safetensors.index.json",))
+    place = folder(tmp_path, config__json=SOME)
+    (place / "model-00001-of-00003.safetensors").write_bytes(safetensors())
+    assert hub_cache.weights_in(place) == OnDisk(64, ("model.safetensors.index.json",))
 
 
 def test_without_weights_or_configuration_a_folder_is_no_model(tmp_path: Path) -> None:
     """Both are named."""
     assert hub_cache.weights_in(tmp_path) == OnDisk(0, ("config.json", "*.safetensors"))
+
+
+@pytest.mark.parametrize("config", [b"", b"{", b"{}", b"[1]", b"\xff"])
+def test_a_configuration_that_says_nothing_is_broken(tmp_path: Path, config: bytes) -> None:
+    """No loader gets a model from it."""
+    place = folder(tmp_path, config__json=config, model__safetensors=safetensors())
+    assert hub_cache.weights_in(place) == OnDisk(64, broken=("config.json",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"1234567", safetensors(100)[:30], safetensors(100)[:-1], safetensors(100) + b"0"),
+        *(bytes(100), b"\xff" * 100, (2).to_bytes(8, "little") + b"{}", (7).to_bytes(8, "little") + b'{"w":1}'),
+    ],
+)
+def test_weights_that_are_not_as_long_as_they_say_are_broken(tmp_path: Path, content: bytes) -> None:
+    """Cut anywhere, or nothing of the kind; of the parts that an index names, each one."""
+    place = folder(tmp_path / "one", config__json=SOME, model__safetensors=content)
+    assert hub_cache.weights_in(place) == OnDisk(len(content), broken=("model.safetensors",))
+    place = folder(tmp_path / "parts", config__json=SOME, model__safetensors__index__json=orjson.dumps(INDEX))
+    (place / "model-00001-of-00002.safetensors").write_bytes(content)
+    found = hub_cache.weights_in(place)
+    assert found == OnDisk(len(content), ("model-00002-of-00002.safetensors",), ("model-00001-of-00002.safetensors",))
+    assert not found.whole
 
 
 # --- its shape ------------------------------------------------------------------------------------------------------

@@ -238,6 +238,13 @@ def test_the_embedded_model_is_loadable_where_its_weights_are(tmp_path: Path, mo
     assert (verdict.state, verdict.billed) == ("loadable", False)
 
 
+def test_a_model_the_embedded_runtime_does_not_know_is_a_mistake(tmp_path: Path) -> None:
+    """Nothing that is installed or fetched would help."""
+    verdict = found(written(tmp_path, {"name": "a", "api": "local", "model": "gpt-4.1"}))["a"]
+    assert (verdict.state, verdict.fix, verdict.billed) == ("mistaken", "mend its entry in the pool", False)
+    assert "--api local has no model 'gpt-4.1'" in verdict.why
+
+
 # --- the report -----------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +265,32 @@ def test_answers_are_spread_evenly_and_cost_what_they_cost() -> None:
     )
     assert of.answers == {"a": 34, "c": 33, "d": 33}
     assert of.costs == {"usd": 34 * 1100 * 10**6, "cny": 33 * 2500 * 10**6}
+
+
+def test_prices_in_two_currencies_clash() -> None:
+    """Of those that can be asked; a price that is not known does not."""
+    usd, cny = (parse_price(text) for text in ("in=1,out=2", "in=3,out=4,currency=cny"))
+    a, b = (Verdict(name, "reachable", "", billed=True, price=price) for name, price in (("a", usd), ("b", cny)))
+    unknown = Verdict("c", "reachable", "", billed=True)
+    assert report(a, b, unknown).clashes == ["prices in cny and usd do not add up"]
+    assert report(a, Verdict("b", "no key", "", billed=True, price=cny), unknown).clashes == []
+
+
+def test_models_that_are_asked_in_two_ways_clash(tmp_path: Path, server: Loopback) -> None:
+    """As the run would find; the fewer are named, and those that cannot be asked do not count."""
+    at = {"base_url": server.url, "model": "a"}
+    odd = {"name": "odd", "api": "completion", **at}
+    source = written(tmp_path, odd, {"name": "x", **at}, {"name": "y", **at}, {**odd, "name": "z", "model": "lost"})
+    told = "they are not all asked in one way: completion is for odd, chat for the others"
+    assert pool_check.examine(source, Settings(), USAGE).clashes == [told]
+    assert pool_check.examine(f"{source}:x,y,z", Settings(), USAGE).clashes == []
+
+
+def test_a_price_of_the_pool_is_said_to_be_the_pools(tmp_path: Path, server: Loopback) -> None:
+    """No option was given."""
+    price = found_of(tmp_path, server.url, price="in=1,out=2").price
+    assert price is not None
+    assert (price.input, price.source) == (10**6, "the pool")
 
 
 def test_nothing_costs_nothing() -> None:

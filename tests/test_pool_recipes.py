@@ -18,6 +18,7 @@ from selfinstruct.naming import named_roles
 from selfinstruct.pool_recipes import pooled
 from selfinstruct.recipe import Recipe
 from tests.pools_at_work import pool_file
+from tests.stub_engine import model_folder
 
 URL = "http://127.0.0.1:8000/v1"
 
@@ -179,11 +180,14 @@ def _plan(place: Path, pool: str) -> launch.Plan:
 
 
 @pytest.mark.parametrize(
-    ("name", "alias", "model"), [("trees/ash", "ash", "ash"), ("trees/ash", "", "trees/ash"), ("/trees/oak", "", "oak")]
+    ("name", "alias", "model"), [("trees/ash", "ash", "ash"), ("trees/ash", "", "trees/ash"), ("FOLDER/oak", "", "oak")]
 )
-def test_a_plan_names_a_model_of_our_own_vllm_as_the_run_does(name: str, alias: str, model: str) -> None:
+def test_a_plan_names_a_model_of_our_own_vllm_as_the_run_does(
+    tmp_path: Path, name: str, alias: str, model: str
+) -> None:
     """By its name in the pool, by its id, or by its folder: the default name of the run comes of it."""
-    recipe = Recipe(model=ModelRecipe(api="vllm", name=name, alias=alias))
+    model_folder(tmp_path / "oak")
+    recipe = Recipe(model=ModelRecipe(api="vllm", name=name.replace("FOLDER", str(tmp_path)), alias=alias))
     assert unopened_roles(recipe, settings({}), ("teacher",))["teacher"].endpoint.model == model
 
 

@@ -95,9 +95,9 @@ def complete(
         extra_body=_object(extra_body),
         engine=(running.engine_of(engine) if pool is None else None) or {},
     )
-    if pool and (model or endpoint or base_url):
-        raise UsageProblem("--pool says who answers: leave --model, --endpoint and --base-url out")
-    asked = Recipe(model=_named(recipe), pool=running.pool_of(pool, engine) or ())
+    unnamed = Recipe(model=recipe, pool=running.pool_of(pool, engine) or ())
+    running.check_who_answers(context, unnamed, ("api", "model", "endpoint", "base_url"))
+    asked = unnamed.model_copy(update={"model": _named(recipe)})
     if dry_run:
         _plan((requests, out or Path()), asked, settings, max_tokens, json)
     elif out is None:

@@ -188,6 +188,8 @@ def dialogue(
         "dialogue.max_tokens": max_tokens,
     }
     resolved = config.resolve(recipe, set_ or [], flags)
+    of_assistant = "assistant_api", "assistant_model", "assistant_endpoint", "assistant_base_url"
+    running.check_who_answers(context, resolved, of_assistant)
     wanted, more = running.number_of(num_dialogues, "--num-dialogues") if num_dialogues else (None, False)
     asked = running.Asked(run or "", wanted, more)
     if dry_run:

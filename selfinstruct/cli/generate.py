@@ -159,6 +159,7 @@ def generate(
         "first.max_tokens": max_tokens,
     }
     resolved = config.resolve(recipe, set_ or [], flags)
+    running.check_who_answers(context, resolved, ("api", "model", "endpoint", "base_url"))
     if resolved.method == "ultrachat":
         raise ConfigProblem(f"{recipe or '--set'}: talks of dialogues; 'selfinstruct dialogue' makes them")
     wanted, more = running.number_of(num_instructions, "--num-instructions")

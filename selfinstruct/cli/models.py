@@ -151,10 +151,7 @@ def _machine(here: Here, width: int) -> Iterator[str]:
     from selfinstruct.fitting import gigabytes
 
     build = here.build
-    if build is None:
-        vllm = here.problem or "not here"
-    else:
-        vllm = " ".join(filter(None, (build.version, "for the CPU" if build.cpu else "", build.blind)))
+    vllm = ", ".join(filter(None, (build.told, build.blind))) if build else here.problem or "not here"
     yield _cut(f"vLLM    {vllm}", width)
     for gpu in here.gpus:
         used = f", {gigabytes(gpu.used)} in use" if gpu.used >= 10**8 else ""
@@ -185,37 +182,40 @@ def _summary(report: Report, sets: tuple[str, ...]) -> Iterator[str]:
     ready = [verdict for verdict in usable if verdict.state != "servable"]
     if len(ready) < len(usable):
         yield from _downloads(report, ready)
+    for clash in report.clashes:
+        yield f"  a run of all of them stops: {clash}"
     yield _cost(report)
 
 
 def _downloads(report: Report, ready: list[Verdict]) -> Iterator[str]:
     from selfinstruct.fitting import gigabytes
 
-    size = sum(verdict.download for verdict in report.usable)
+    downloads = [verdict for verdict in report.usable if verdict.state == "servable"]
+    known = [verdict.download for verdict in downloads if verdict.weights]
+    count, unknown = len(downloads), len(downloads) - len(known)
+    sizes = [gigabytes(sum(known))] if known else []
+    sizes += [f"{unknown} of unknown size" if known else "of unknown size"] if unknown else []
     missing = (
         f", {gigabytes(report.room_missing)} more than there is room at {report.here.cache}"
         if report.room_missing
         else ""
     )
     without = f"; without any: --pool {shlex.quote(report.option(ready))}" if ready else ""
-    count = len(report.usable) - len(ready)
-    yield f"  of them {count} {'is' if count == 1 else 'are'} downloaded first, {gigabytes(size)}{missing}{without}"
+    yield f"  of them {count} {'is' if count == 1 else 'are'} downloaded first, {' and '.join(sizes)}{missing}{without}"
 
 
 def _cost(report: Report) -> str:
     from selfinstruct.money import show_money
 
     usable, usage = report.usable, report.usage
-    each = f"{min(report.answers.values()):,} of each"
+    each = " or ".join(f"{count:,}" for count in sorted(set(report.answers.values())))
+    answers = f"{usage.answers:,} {'answer' if usage.answers == 1 else 'answers'}, {each} of each"
     parts = [show_money(pico, currency) for currency, pico in report.costs.items()]
     free = sum(not verdict.billed for verdict in usable)
     parts += [f"nothing for the {free} that would run here"] if free else []
     unknown = [verdict.name for verdict in usable if verdict.billed and verdict.price is None]
     parts += [f"price unknown: {', '.join(unknown)} (price = 'in=…,out=…' in the pool)"] if unknown else []
-    return (
-        f"{usage.answers:,} answers, {each}, {usage.prompt_tokens:,} tokens in and {usage.answer_tokens:,} out, cost: "
-        + "; ".join(parts)
-    )
+    return f"{answers}, {usage.prompt_tokens:,} tokens in and {usage.answer_tokens:,} out, cost: " + "; ".join(parts)
 
 
 def _remedies(report: Report, width: int) -> Iterator[str]:
@@ -261,6 +261,7 @@ def _row(report: Report) -> dict[str, Any]:
         ],
         "usable": [verdict.name for verdict in report.usable],
         "option": report.option(report.usable) if report.usable else None,
+        "clashes": report.clashes,
         "cost": {currency: Amount(currency, pico).units for currency, pico in report.costs.items()},
         "remedies": report.remedies,
     }

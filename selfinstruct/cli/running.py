@@ -62,9 +62,32 @@ def pool_of(source: str | None, engine: Sequence[str] | None) -> tuple[ModelReci
     return pool_recipes.pooled(source, engine_of(engine)) if source else None
 
 
+def check_who_answers(context: typer.Context, recipe: Recipe, of_pool: Collection[str]) -> None:
+    """See that no option which says who answers would go unheard. Raises `UsageProblem` naming the option.
+
+    ``of_pool`` are the parameters that a pool takes the place of. A vLLM of ours has an address of its own.
+    """
+    sources = {name: context.get_parameter_source(name) for name, value in context.params.items() if value}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    for name in of_pool:
+        if recipe.pool and name in given:
+            pool = "--pool" if "pool" in given else "the pool of the recipe"
+            raise UsageProblem(f"{pool} says who answers: leave --{name.replace('_', '-')} out")
+    sides = {"user_": recipe.user, "assistant_": recipe.assistant}
+    asked = {one.base_url for one in sides.values() if one is not None and one.api in ("chat", "completion")}
+    for of_role, one in ({"": recipe.model} | sides).items():
+        heard = not of_role and recipe.model.base_url in asked  # by a side that has the run's address
+        if one is not None and one.api == "vllm" and f"{of_role}base_url" in given and not heard:
+            role = of_role.replace("_", "-")
+            raise UsageProblem(
+                f"--{role}api vllm starts a server of ours, and --{role}base-url names one that runs: such a server is"
+                f" asked by --{role}api chat --{role}base-url …"
+            )
+
+
 def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) -> None:
     """Start a run, or go on with it. Raises what stopped it, once the account is printed."""
-    from selfinstruct import launch, naming
+    from selfinstruct import launch, left_to_do, naming
     from selfinstruct.cli import report
     from selfinstruct.models import opening
     from selfinstruct.run_folder import run_path
@@ -76,7 +99,8 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
     account = launch.Account(run, _target(plan, asked), counted=plan.links[plan.counted].stage.name)
     account.notes += plan.notes
-    if not shows.quiet and not shows.as_events:
+    quiet = shows.quiet or shows.as_events
+    if not quiet and not left_to_do.finished(plan, left_to_do.manifests_of(plan), account.target):
         _note_idle_concurrency(plan)
         _note_turns(plan)
     stop: SelfinstructError | None = None

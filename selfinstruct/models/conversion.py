@@ -124,11 +124,11 @@ def _empty(place: Path) -> None:
 
 
 def _run(python: Path, gguf: Path, part: Path, tell: Callable[[str], None]) -> None:
-    """Run the script; whatever ends us early ends it too."""
+    """Run the script; whatever ends us early ends it too, be it SIGKILL: its stdin ends with us, and it with that."""
     try:
         child = subprocess.Popen(
             [str(python), str(_SCRIPT), str(gguf.absolute()), str(part)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",

@@ -3,7 +3,8 @@
 A script, run by its path in another interpreter, the one vLLM lives in: ``PYTHON gguf_to_folder.py IN.gguf OUT``. So
 it imports nothing of ours; it needs what comes with vLLM, and the small package ``gguf``. OUT is a folder that is
 there and empty. Its steps go to stderr, each with the script's name before it, and so does, as the last line, why it
-failed; its exit codes mean what ours do (`EXITS`).
+failed; its exit codes mean what ours do (`EXITS`). It ends when its stdin does: so it does not outlive whoever
+started it with a pipe there, however that one ended.
 
 Having transformers load the file and save the model is shorter, but takes the package ``accelerate`` as well, writes
 other files in each version, and divides text into GPT-2's words instead of SmolLM's. What is not written down here is
@@ -20,6 +21,7 @@ import json
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ class _NotKnown(ValueError):
 
 def main(source: Path, folder: Path) -> int:
     """Convert, and return the exit code."""
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
     # Python put this file's folder first on the path; its neighbours must not pass for packages of the same name.
     here = os.path.realpath(Path(__file__).parent)
     sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) != here]
@@ -78,6 +81,13 @@ def main(source: Path, folder: Path) -> int:
     except (ValueError, KeyError, IndexError) as error:  # what reading a file ends in that is cut off or damaged
         return _end("source", f"it is damaged ({type(error).__name__}: {error})")
     return 0
+
+
+def _end_with_stdin() -> None:
+    """Wait for the end of the other end of the pipe: nothing is ever written there."""
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
 
 
 def _convert(reader: Any, folder: Path) -> None:

@@ -146,16 +146,14 @@ def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
 
 
 def _vllm(recipe: ModelRecipe, settings: Settings) -> Opened:
-    from selfinstruct.engine import interpreter, model_folder
+    from selfinstruct.engine import interpreter
     from selfinstruct.engine.launch import Launch
     from selfinstruct.engine.server import Address, EngineServer
     from selfinstruct.models.openai_api import OpenAIModel
     from selfinstruct.models.vllm_server import VllmModel
 
-    loaded = _loaded_by_vllm(recipe)
-    served_as = recipe.alias or model_folder.display_name(loaded)
-    endpoint = _endpoint(recipe, model_folder.identity(loaded, recipe.engine))
-    endpoint = endpoint.model_copy(update={"model": served_as})
+    loaded, endpoint = loaded_by_vllm(recipe)
+    served_as = endpoint.model
     launch = Launch(
         interpreter.required(settings.vllm_python),
         loaded,
@@ -177,11 +175,21 @@ def _vllm(recipe: ModelRecipe, settings: Settings) -> Opened:
     return Opened(model, endpoint, rendering_of(recipe), limit, model, settings.vllm_start_timeout)
 
 
-def _loaded_by_vllm(recipe: ModelRecipe) -> str:
-    """What vLLM is told to load: a Hub id or a folder; the embedded model by its name is the folder it is converted to.
+def loaded_by_vllm(recipe: ModelRecipe) -> tuple[str, Endpoint]:
+    """What vLLM is told to load, a Hub id or a folder, and how it is asked then; nothing is started.
 
-    Raises `ConfigProblem` where none is named, or that one has not been converted.
+    Raises `ConfigProblem` where no model is named, for a folder, a chat template or an option that will not do, and
+    `UnknownModel` for a folder that is not there.
     """
+    from selfinstruct.engine import model_folder
+
+    loaded = _named_for_vllm(recipe)
+    endpoint = _endpoint(recipe, model_folder.identity(loaded, recipe.engine))
+    return loaded, endpoint.model_copy(update={"model": recipe.alias or model_folder.display_name(loaded)})
+
+
+def _named_for_vllm(recipe: ModelRecipe) -> str:
+    """The embedded model by its name is the folder it is converted to."""
     from selfinstruct.models import conversion
 
     if not recipe.name:

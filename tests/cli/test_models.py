@@ -140,6 +140,45 @@ def test_the_size_of_the_run_is_the_users(tmp_path: Path) -> None:
     assert "\n10 answers, 10 of each, 7 tokens in and 5 out, cost: $0.00017\n" in ended.out
 
 
+@pytest.mark.parametrize(("num", "told"), [(1, "1 answer, 0 or 1 of each"), (4, "4 answers, 2 of each")])
+def test_few_answers_are_counted_as_they_fall(tmp_path: Path, num: int, told: str) -> None:
+    """Nobody is said to give none who may give one."""
+    with Loopback(lambda path, body, n: (200, {}, LISTED)) as server:
+        source = pool_file(tmp_path, *({"name": name, "base_url": server.url} for name in "ab"))
+        assert f"\n{told}, 300 tokens in and 400 out, cost: " in check(source, "-n", num).out
+
+
+def test_models_that_do_not_go_together_are_told_below_the_option(tmp_path: Path) -> None:
+    """The run would stop at it; the prices are said to be the pool's."""
+    with Loopback(lambda path, body, n: (200, {}, LISTED)) as server:
+        a = {"name": "a", "base_url": server.url, "price": "in=1,out=2"}
+        b = {"name": "b", "base_url": server.url, "price": "in=1,out=2,currency=cny", "api": "completion"}
+        source = pool_file(tmp_path, a, b)
+        ended, row = check(source), json.loads(check(source, "--json").out)
+    clashes = ["prices in cny and usd do not add up", row["clashes"][1]]
+    assert row["clashes"] == clashes
+    assert row["clashes"][1].startswith("they are not all asked in one way: ")
+    lines = "".join(f"  a run of all of them stops: {clash}\n" for clash in clashes)
+    assert f"\n  --pool {source}\n{lines}1,000 answers, 500 of each, " in ended.out
+    assert row["models"][0]["price"] == "$1.00 in, $2.00 out per million tokens (the pool)"
+
+
+def test_a_vllm_without_metadata_is_of_unknown_version(python: Path) -> None:
+    """As `doctor` says it."""
+    python.write_text(python.read_text().replace('"0.32.0"', '""'))
+    assert check("ultrafeedback-17", "--vllm-python", python).out.startswith("vLLM    of unknown version\n")
+
+
+def test_a_download_of_unknown_size_is_told_as_that(tmp_path: Path, machine: pytest.MonkeyPatch, python: Path) -> None:
+    """Alone, and beside one that is known."""
+    machine.setattr(gpus, "listed", lambda: [Gpu("0", "H100", 80 * GB, 0)])
+    known, unknown = {"name": "x", "hub": "maker/X", "parameters": 3.0}, {"name": "y", "hub": "maker/Y"}
+    source = pool_file(tmp_path, known, unknown)
+    assert "\n  of them 1 is downloaded first, of unknown size\n" in check(f"{source}:y", "--vllm-python", python).out
+    both = check(source, "--vllm-python", python).out
+    assert "\n  of them 2 are downloaded first, 6.0 GB and 1 of unknown size\n" in both
+
+
 def test_gpus_are_shown_and_asked_for(machine: pytest.MonkeyPatch, python: Path) -> None:
     """The option goes with the pool; a GPU that is not there is a wrong option."""
     machine.setattr(gpus, "listed", lambda: [Gpu(number, "H100", 80 * GB, GB) for number in "01"])

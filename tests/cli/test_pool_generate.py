@@ -101,10 +101,26 @@ def test_local_models_of_a_pool_take_turns_in_a_run_of_stages(server: Voices, tm
         ended = generate(tmp_path, pool, run, *args, "--concurrency", concurrency, *sets)
         assert ended.code == 0, ended.err
         assert ("2 models take turns on one set of GPUs" in ended.err) == (len(gpus) == 1)
+        again = generate(tmp_path, pool, run, *args, "--concurrency", concurrency, *sets)
+        assert (again.code, "take turns" in again.err) == (0, False)
     assert data_files(tmp_path / "one") == data_files(tmp_path / "many")
     assert set(asked_as_drawn(tmp_path / "one", NAMES)) == set(NAMES.values())
     assert check_provenance(tmp_path / "one", "alpaca") == set(NAMES.values())
     assert {Path(start.arguments[1]).name for start in starts(tmp_path / "starts")} == {"ash", "birch"}
+
+
+def test_a_plan_sums_no_prices_of_two_currencies(tmp_path: Path) -> None:
+    """It says so, and counts every call as one without a price."""
+    with Voices(middling) as server:
+        prices = {"ash": "in=1,out=2", "birch": "in=7,out=9,currency=cny", "cedar": "in=1,out=2"}
+        models = [remote(server, name, api="completion", price=price) for name, price in prices.items()]
+        pool = pool_file(tmp_path / "p.toml", *models)
+        plan = json.loads(generate(tmp_path, pool, "run", "-n", 8, "--dry-run", "--json").out)
+        run = generate(tmp_path, pool, "run", "-n", 8)
+    assert plan["notes"] == ["prices in cny and usd do not add up: give all of them in one currency"]
+    assert plan["unpriced_calls"] == plan["total"]["likely"]["calls"] > 0
+    assert (plan["total"]["high"]["cost"], plan["prices"]) == (None, {})
+    assert (run.code, "the prices of ash, birch, cedar are in cny and usd" in run.err, server.posts) == (78, True, {})
 
 
 def test_a_run_over_a_pool_can_be_looked_at_checked_and_made_anew(tmp_path: Path) -> None:

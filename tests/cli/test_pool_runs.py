@@ -142,20 +142,25 @@ def test_running_again_starts_nothing_and_lines_that_are_added_only_whom_they_na
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"),
-    [("burch", "; did you mean 'birch'?"), (..., ""), ("cedar-large", "; did you mean 'cedar'?")],
+    ("name", "told"),
+    [
+        ("burch", "the pool has no model 'burch' (ash, birch, cedar); did you mean 'birch'?"),
+        ("cedar-large", "the pool has no model 'cedar-large' (ash, birch, cedar); did you mean 'cedar'?"),
+        ("oak", "the pool has no model 'oak' (ash, birch, cedar)"),
+        (..., "'body.model' is missing; name one of the pool there (ash, birch, cedar)"),
+        ("", "'body.model' is ''; name one of the pool there (ash, birch, cedar)"),
+        (4, "'body.model' is 4; name one of the pool there (ash, birch, cedar)"),
+    ],
 )
 def test_a_line_that_names_nobody_of_the_pool_stops_before_anything_is_sent(
-    trees: Path, server: Voices, tmp_path: Path, name: Any, hint: str
+    trees: Path, server: Voices, tmp_path: Path, name: Any, told: str
 ) -> None:
     """With the file, the line and who there is; also of a dry run."""
     write(tmp_path / "requests.jsonl", [*mixed(4), request("odd", model=name)])
     for where in (("--out", tmp_path / "out"), ("--dry-run",)):
         ended = complete(tmp_path, trees, *where)
         assert ended.code == 65
-        assert f"{tmp_path}/requests.jsonl:5: " in ended.err
-        if name is not ...:
-            assert f"the pool has no model '{name}' (ash, birch, cedar){hint}\n" in ended.err
+        assert f"{tmp_path}/requests.jsonl:5: {told}\n" in ended.err
     assert (started(tmp_path), server.posts) == ([], {})
 
 
@@ -190,13 +195,23 @@ def test_a_finished_folder_is_sound_and_can_be_rebuilt(trees: Path, tmp_path: Pa
     assert len(started(tmp_path)) == 2
 
 
-@pytest.mark.parametrize(
-    "option", [("--model", "ash"), ("--base-url", "http://127.0.0.1:1/v1"), ("--endpoint", "groq")]
-)
-def test_a_pool_says_who_answers_and_nothing_else_does(trees: Path, tmp_path: Path, option: tuple[str, str]) -> None:
-    """Another option that would is refused."""
-    write(tmp_path / "requests.jsonl", mixed(3))
-    assert complete(tmp_path, trees, "--out", tmp_path / "out", *option).code == 2
+def test_a_pool_that_lost_a_model_a_line_names_stops_before_anything_is_started(tmp_path: Path) -> None:
+    """Also where the file is the one that was checked, and no answer of it is recorded yet."""
+    with Voices() as server:
+        pool = pool_file(tmp_path / "p.toml", local(tmp_path / "ash"), remote(server, "birch"), remote(server, "cedar"))
+        write(tmp_path / "requests.jsonl", mixed(6))
+        out, hasty = tmp_path / "out", {"SELFINSTRUCT_VLLM_START_TIMEOUT": "0.001"}
+        server.fault = lambda model, number: 401
+        assert complete(tmp_path, pool, "--out", out, **hasty).code in (75, 77)
+        before, posts = len(started(tmp_path)), server.posts
+        for again in range(2):
+            ended = complete(tmp_path, Path(f"{pool}:ash"), "--out", out)
+            assert (again, ended.code) == (again, 65), ended.err
+            assert ended.err.endswith(f"{tmp_path}/requests.jsonl:2: the pool has no model 'birch' (ash)\n")
+            assert "starting vLLM" not in ended.err
+        assert (len(started(tmp_path)), server.posts) == (before, posts)
+        server.fault = lambda model, number: None
+        assert complete(tmp_path, pool, "--out", out).code == 0
 
 
 def test_another_pool_of_the_same_folder_is_told_as_a_difference(trees: Path, tmp_path: Path) -> None:
@@ -253,6 +268,25 @@ def test_a_cap_needs_the_price_of_every_model(tmp_path: Path) -> None:
             ended = complete(tmp_path, pool, *where, "--max-cost", "1usd")
             assert (ended.code, "the price of 'birch' at " in ended.err) == (78, True)
     assert server.posts == {}
+
+
+def test_prices_that_do_not_add_up_are_no_sum(tmp_path: Path) -> None:
+    """A plan tells calls and tokens, and why no cost; the run stops, with the names of the pool's models."""
+    with Voices() as server:
+        ash, birch = remote(server, "ash", price="in=1,out=2"), remote(server, "birch", price="in=7,out=9,currency=cny")
+        pool = pool_file(tmp_path / "p.toml", ash, birch, local(tmp_path / "cedar"))
+        write(tmp_path / "requests.jsonl", mixed(6))
+        note = "prices in cny and usd do not add up: give all of them in one currency"
+        plan = json.loads(complete(tmp_path, pool, "--dry-run", "--json").out)
+        assert (plan["notes"], plan["unpriced_calls"], plan["prices"]) == ([note], 6, {})
+        assert {plan["total"][way]["cost"] for way in ("low", "likely", "high")} == {None}
+        assert plan["total"]["low"]["calls"] == 6
+        shown = complete(tmp_path, pool, "--dry-run").out
+        assert [line.split()[0] for line in shown.splitlines() if "cost" in line or note in line] == ["note"]
+        ended = complete(tmp_path, pool, "--out", tmp_path / "out")
+        assert (ended.code, server.posts, started(tmp_path)) == (78, {}, [])
+    assert "the prices of ash, birch are in cny and usd, which do not add up" in ended.err
+    assert "in one currency (a price in the pool, or --price, " in ended.err
 
 
 def test_a_model_that_does_not_start_ends_the_run_and_the_next_one_asks_nothing_again(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +187,38 @@ def test_being_interrupted_ends_the_interpreter_and_leaves_nothing(tmp_path: Pat
     assert not folder.parent.exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_no_signal_that_ends_us_leaves_the_script_at_work(
+    tmp_path: Path, gguf: Path, folder: Path, number: signal.Signals
+) -> None:
+    """The script itself, with packages that take for ever; it lets go of a pipe only when it ends."""
+    site, pipe = tmp_path / "site", tmp_path / "pipe"
+    site.mkdir()
+    os.mkfifo(pipe)
+    for name in gguf_to_folder.NEEDS:
+        (site / f"{name}.py").touch()
+    (site / "gguf.py").write_text(
+        f"import time\ndef GGUFReader(path):\n    held = open({str(pipe)!r}, 'wb', 0)\n    held.write(b'!')\n"
+        "    time.sleep(600)\n"
+    )
+    converting = f"""
+import sys; sys.path[:] = {sys.path!r}
+from pathlib import Path
+from selfinstruct.models import conversion
+conversion.convert(Path({str(gguf)!r}), Path({str(folder)!r}), Path(sys.executable))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with subprocess.Popen([sys.executable, "-c", converting], env=environment) as ours:
+        select.select([held], [], [], 60)
+        assert os.read(held, 1) == b"!"
+        ours.send_signal(number)
+        assert ours.wait(60) == -number
+    assert select.select([held], [], [], 60)[0] == [held]
+    assert os.read(held, 1) == b""
+    os.close(held)
+
+
 def test_what_a_killed_conversion_left_is_removed_by_the_next(tmp_path: Path, gguf: Path, folder: Path) -> None:
     """As after SIGKILL, which nobody can tidy up after."""
     left = folder.parent / ".model.making" / "0123456789abcdef"
@@ -297,8 +331,10 @@ def test_a_neighbour_of_the_script_does_not_pass_for_a_package(tmp_path: Path) -
     script.write_bytes(Path(gguf_to_folder.__file__).read_bytes())
     (tmp_path / "torch.py").touch()
     command = [sys.executable, "-S", str(script), "in", "out"]
-    run = subprocess.run(command, capture_output=True, text=True, env={}, check=False)
-    assert (run.returncode, run.stderr) == (78, "lacks gguf, safetensors, tokenizers, torch\n")
+    pipe = subprocess.PIPE  # as stdin, too: it ends when that does
+    with subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, env={}) as run:
+        assert run.stderr is not None
+        assert (run.stderr.read(), run.wait()) == ("lacks gguf, safetensors, tokenizers, torch\n", 78)
 
 
 def test_the_default_folder_is_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
