@@ -312,7 +312,7 @@ async def test_prices_in_two_currencies_are_no_sum(place: Path) -> None:
     """Without a cap, too: the account of the run would add yuan to dollars."""
     given: dict[str, Any] = {"user_price": "in=1,out=3,currency=cny", "assistant_price": DEAR}
     with (
-        pytest.raises(ConfigProblem, match="prices of user, assistant are in cny and usd, which do not add up"),
+        pytest.raises(ConfigProblem, match="prices of small, large are in cny and usd, which do not add up"),
         start(place, **given),
     ):
         pass
