@@ -485,3 +485,35 @@ def test_whatever_happens_everybody_is_served_in_the_end(
     assert ends.total() == sum(name == "call" for name, _ in steps)
     if not {"cancel", "break"} & {name for name, _ in steps}:
         assert ends["NoneType"] == ends.total()
+
+
+@pytest.mark.parametrize("way", ["the gate", "the end"])
+async def test_a_call_given_up_in_the_turn_in_which_it_is_sent_away_is_given_up(way: str) -> None:
+    """By who waited for it; it is told nothing a second time."""
+    house, gate = House(), Gate()
+    model = Model(house, "a", door=asyncio.Event())
+    seats = seated(1, [model], gate)
+    task = asyncio.create_task(call(seats, model))
+    await turns()
+    task.cancel()
+    if way == "the gate":
+        gate.close()
+    await seats.aclose()
+    (ended,) = await all_of([task])
+    assert isinstance(ended, asyncio.CancelledError)
+    assert seats._of[id(model)].inside == 0
+
+
+async def test_of_those_who_wait_only_the_unwanted_are_sent_away() -> None:
+    """The round after the last is; the last one is served."""
+    house, gate = House(), Gate()
+    model = Model(house, "a", door=(door := asyncio.Event()))
+    seats = seated(1, [model], gate)
+    wanted, late = (asyncio.create_task(seats.enter(model, draw(round=number))) for number in (0, 1))
+    await turns()
+    gate.end("words", 0)
+    door.set()
+    ended = await all_of([wanted, late])
+    assert [type(one) for one in ended] == [type(None), Withdrawn]
+    seats.leave(model)
+    await seats.aclose()
