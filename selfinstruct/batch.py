@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from selfinstruct import batch_file, call_path, wire
@@ -41,7 +42,7 @@ class Batch:
     opened: Opened
     pool: Mapping[str, Opened] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def answering(self) -> dict[str, Opened]:
         """Who answers, by role."""
         return {f"teacher/{name}": one for name, one in self.pool.items()} or {"teacher": self.opened}

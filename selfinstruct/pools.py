@@ -55,10 +55,11 @@ PriceText = Annotated[str, _checked_by(parse_price)]
 class PoolModel(Noun):
     """A model of a pool: who it is, what it weighs, and how it is asked. Only its name and where it is must be given.
 
-    ``name`` stands in records, and our own vLLM serves it under that. ``parameters`` are all of them, in billions,
-    ``active`` those at work on one token of a mixture of experts. ``gated`` says that the Hub asks for a login and an
-    agreement. ``context`` is in tokens, prompt and answer together. ``layers`` (those that keep keys and values),
-    ``kv_heads`` and ``head_dim`` give the size of the KV cache (0: not known), ``bits`` that of a weight as published.
+    ``name`` is what our own vLLM serves it under, and so stands in records; there an API's model has the API's name.
+    ``parameters`` are all of them, in billions, ``active`` those at work on one token of a mixture of experts.
+    ``gated`` says that the Hub asks for a login and an agreement. ``context`` is in tokens, prompt and answer together.
+    ``layers`` (those that keep keys and values), ``kv_heads`` and ``head_dim`` give the size of the KV cache (0: not
+    known), ``bits`` that of a weight as published.
 
     ``template`` is empty for a model that brings its chat template, else see `template_path`. ``model`` is the name it
     has where it is asked, see `asked_as`. ``endpoint`` names one of our presets (`selfinstruct.endpoints`), and

@@ -48,11 +48,11 @@ class Spool:
                     f"{self.temporary}: was changed behind our back; nothing recorded is lost, run again"
                 )
             failpoint("store.flush")
-            _flush(self.temporary)
+            flush(self.temporary)
             failpoint("store.rename")
             self.temporary.replace(self.path)
             failpoint("store.renamed")
-            _flush(self.path.parent)
+            flush(self.path.parent)
         except OSError as error:
             raise _failed(self.path, error) from error
         return self._hash.hexdigest()
@@ -77,7 +77,8 @@ def pretty(value: object) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_INDENT_2) + b"\n"
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """See a file's or a folder's bytes on disk. Raises `OSError`."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

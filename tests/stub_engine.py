@@ -14,6 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
+from selfinstruct.engine import server
 from tests.vllm_stub.vllm.modes import Modes
 from tests.vllm_stub.vllm.start_failures import FAILURES, UNFINISHED
 
@@ -42,6 +45,13 @@ class Start(NamedTuple):
     pid: int
     gpus: str | None
     arguments: list[str]
+
+
+def stands_in(patch: pytest.MonkeyPatch, state: Path) -> None:
+    """From here on the stand-in is vLLM, its logs and records are below ``state``, and looks at it come often."""
+    for name, value in {**environment(), "XDG_STATE_HOME": str(state)}.items():
+        patch.setenv(name, value)
+    patch.setattr(server, "LOOK_EVERY", 0.02)
 
 
 def environment() -> dict[str, str]:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from selfinstruct import run_lock
 from selfinstruct.errors import BadData, ConfigProblem, OutputFailed, RunLocked, SelfinstructError
 from selfinstruct.schema import Noun
+from selfinstruct.store_files import flush
 
 RECORD = "selfinstruct.json"
 SETUP = "make setup-vllm BUILD=cpu"
@@ -172,16 +173,8 @@ def _problem(code: int, last: str, python: Path, gguf: Path) -> SelfinstructErro
 def _publish(part: Path, folder: Path) -> None:
     """Let the folder have its name, its bytes on disk for good; the one it replaces goes with the workplace."""
     for path in (*part.iterdir(), part):
-        _flush(path)
+        flush(path)
     if folder.exists():
         folder.rename(part.with_name("replaced"))
     part.rename(folder)
-    _flush(folder.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(folder.parent)

@@ -76,7 +76,7 @@ def main(source: Path, folder: Path) -> int:
         return _end("output", str(error))
     except _NotKnown as error:
         return _end("source", str(error))
-    except NotImplementedError as error:  # a quantization that package cannot undo
+    except RuntimeError as error:  # of gguf: a quantization that it cannot undo
         return _end("source", str(error))
     except (ValueError, KeyError, IndexError) as error:  # what reading a file ends in that is cut off or damaged
         return _end("source", f"it is damaged ({type(error).__name__}: {error})")

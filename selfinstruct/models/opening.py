@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EMBEDDED_CONCURRENCY = 1
 API_CONCURRENCY = 32
 VLLM_CONCURRENCY = 256
-"""As many as vLLM works on at once by default (``max_num_seqs``): it batches what it has."""
+"""Sent to each server at once: vLLM batches what it has, and works on 256 or more by default (``max_num_seqs``)."""
 
 VLLM_SECONDS = 3600.0
 """One attempt at our own vLLM, where ``--timeout`` is not given: what waits in its queue is not lost."""

@@ -27,7 +27,7 @@ from selfinstruct.errors import (
     SelfinstructError,
     Withdrawn,
 )
-from tests.stub_engine import engine_of, environment, model_folder, starts
+from tests.stub_engine import engine_of, model_folder, stands_in, starts
 
 pytestmark = [
     pytest.mark.faults,
@@ -40,10 +40,7 @@ FOREIGN = "sk-of-another-service-77"
 @pytest.fixture(autouse=True)
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in is vLLM, state is the test's own, and looks come often."""
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(server, "LOOK_EVERY", 0.02)
+    stands_in(monkeypatch, tmp_path / "state")
 
 
 def launch(folder: Path, **options: Any) -> Launch:

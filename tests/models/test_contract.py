@@ -16,7 +16,6 @@ import pytest
 
 from selfinstruct import wire
 from selfinstruct.base_url import ApiKey
-from selfinstruct.engine import server
 from selfinstruct.engine.launch import Launch
 from selfinstruct.engine.server import Address, EngineServer
 from selfinstruct.errors import RequestRefused
@@ -33,7 +32,7 @@ from selfinstruct.money import UNBOUNDED
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Draw, Endpoint, Message, Request, Sampling
 from tests.models.loopback import Loopback, Reply, chat, continuation, problem
-from tests.stub_engine import environment, model_folder
+from tests.stub_engine import model_folder, stands_in
 
 ENDPOINT = Endpoint(identity="contract", model="smollm2-135m-instruct")
 CONTEXT = 512  # tokens; a word of TOO_LONG is one
@@ -108,10 +107,8 @@ def stand_in(folder: Path) -> Iterator[EngineServer]:
     """A server that only looks like vLLM; closing the model stops it."""
     model_folder(folder, context=CONTEXT)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(server, "LOOK_EVERY", 0.02)
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        yield EngineServer(Launch(Path(sys.executable), str(folder), ENDPOINT.model, state=folder.parent / "state"))
+        stands_in(patch, folder.parent / "state")
+        yield EngineServer(Launch(Path(sys.executable), str(folder), ENDPOINT.model))
 
 
 def vllm(one: Any) -> Model:

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.engine import server
 from selfinstruct.engine.launch import Launch
 from selfinstruct.engine.server import Address, EngineServer
 from selfinstruct.errors import ConfigProblem, MaybeExecuted, ModelError, NotSent, RequestRefused
@@ -23,7 +22,7 @@ from selfinstruct.models.openai_api import OpenAIModel
 from selfinstruct.models.vllm_server import VllmModel
 from selfinstruct.protocols import Model
 from selfinstruct.schema import Completion, Draw, Endpoint, Message, Request, Sampling
-from tests.stub_engine import environment, model_folder, starts
+from tests.stub_engine import model_folder, stands_in, starts
 
 pytestmark = [
     pytest.mark.faults,
@@ -37,10 +36,7 @@ SCHEMA = {"type": "object", "properties": {"kept": {"const": 1}}, "required": ["
 @pytest.fixture(autouse=True)
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in is vLLM, state is the test's own, and looks come often."""
-    for name, value in environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setattr(server, "LOOK_EVERY", 0.02)
+    stands_in(monkeypatch, tmp_path / "state")
 
 
 class Client:
