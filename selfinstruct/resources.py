@@ -1,4 +1,4 @@
-"""Where the data we ship lies: prompts, seeds, recipes.
+"""Where the data we ship lies, prompts, seeds and recipes, and what we keep for a user.
 
 A wheel carries the top-level folders ``prompts/`` and ``seeds/`` as ``selfinstruct/_data/``; a checkout (also one
 installed with ``pip install -e``) keeps them where people edit them, beside the package.
@@ -6,6 +6,7 @@ installed with ``pip install -e``) keeps them where people edit them, beside the
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -34,3 +35,12 @@ def rules_dir() -> Path:
 def _shipped(name: str) -> Path:
     packed = _PACKAGE / "_data" / name
     return packed if packed.is_dir() else _PACKAGE.parent / name
+
+
+def user_folder(variable: str, usual: str) -> Path:
+    """Our folder in the one a variable of the XDG base directories names, else in the ``usual`` one below the home.
+
+    A relative path there is not meant (so the specification): it would be another folder from elsewhere.
+    """
+    named = Path(os.environ.get(variable, "")).expanduser()
+    return (named if named.is_absolute() else Path.home() / usual) / "selfinstruct"

@@ -7,6 +7,7 @@ its model, so that a text says whose it is.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import sqlite3
@@ -18,8 +19,12 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 from aiohttp import web
 
+from selfinstruct import call_path
+from selfinstruct.admission.seats import Seats
+from selfinstruct.engine import server as engine_server
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.schema import Draw
 from tests.serving import Api
@@ -115,6 +120,12 @@ def settled(run: Path) -> int:
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
+
+
+def hurry(patch: pytest.MonkeyPatch) -> None:
+    """No long waits between two looks at a server that starts, nor before an idle model goes."""
+    patch.setattr(engine_server, "LOOK_EVERY", 0.02)
+    patch.setattr(call_path, "Seats", functools.partial(Seats, linger=0.01))
 
 
 def pool_file(path: Path, *models: Mapping[str, Any]) -> Path:

@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_recipe": {"schema"},
     "pools": {"base_url", "errors", "money", "resources", "schema"},
     "pool_recipes": {"errors", "model_recipe", "pools"},
-    "engine": {"base_url", "errors", "wire_errors"},
+    "engine": {"base_url", "errors", "resources", "wire_errors"},
     "recipe": {"model_recipe", "rules", "schema"},
     "changes": set(),
     "naming": {"base_url", "config", "endpoints", "errors", "model_recipe", "recipe", "schema"},

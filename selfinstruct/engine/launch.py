@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfinstruct import resources
 from selfinstruct.engine import options
 
 CPU_CACHE_GB = "4"
@@ -24,12 +25,8 @@ KEY_VARIABLE = "VLLM_API_KEY"
 
 
 def state_folder() -> Path:
-    """Where logs and records of servers are: ``$XDG_STATE_HOME/selfinstruct/engines``, below the home by default.
-
-    A relative path there is not meant (XDG base directories): the next run would look for records elsewhere.
-    """
-    named = Path(os.environ.get("XDG_STATE_HOME", "")).expanduser()
-    return (named if named.is_absolute() else Path.home() / ".local/state") / "selfinstruct" / "engines"
+    """Where logs and records of servers are: ``$XDG_STATE_HOME/selfinstruct/engines``, below the home by default."""
+    return resources.user_folder("XDG_STATE_HOME", ".local/state") / "engines"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from selfinstruct import run_lock
+from selfinstruct import resources, run_lock
 from selfinstruct.errors import BadData, ConfigProblem, OutputFailed, RunLocked, SelfinstructError
 from selfinstruct.schema import Noun
 from selfinstruct.store_files import flush
@@ -39,8 +38,7 @@ class _Made(Noun):
 
 def default_folder() -> Path:
     """Where the folder is kept unless the user names another place: in the cache, as all it holds can be made again."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return cache / "selfinstruct" / "models" / "smollm2-135m-instruct"
+    return resources.user_folder("XDG_CACHE_HOME", ".cache") / "models" / "smollm2-135m-instruct"
 
 
 def is_whole(folder: Path) -> bool:

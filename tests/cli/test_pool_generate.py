@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -11,14 +10,11 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import call_path
-from selfinstruct.admission.seats import Seats
-from selfinstruct.engine import server as engine_server
 from selfinstruct.models.drawn import drawn
 from tests.command import Ended, data_files, invoke
 from tests.faults.answer_server import middling
 from tests.faults.dialogue_server import DialogueServer, openers
-from tests.pools_at_work import Voices, at_home, local, pool_file, recorded, remote
+from tests.pools_at_work import Voices, at_home, hurry, local, pool_file, recorded, remote
 from tests.stub_engine import starts
 from tests.talking import file_of
 from tests.talking import rows as records
@@ -31,8 +27,7 @@ NAMES = {"ash": "ash", "birch": "birch", "cedar": "cedar-large"}
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two looks at a server that starts, and before an idle model goes."""
-    monkeypatch.setattr(engine_server, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(call_path, "Seats", functools.partial(Seats, linger=0.01))
+    hurry(monkeypatch)
 
 
 @pytest.fixture

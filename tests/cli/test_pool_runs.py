@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import random
 import threading
@@ -15,12 +14,9 @@ from typing import Any
 
 import pytest
 
-from selfinstruct import call_path
-from selfinstruct.admission.seats import Seats
-from selfinstruct.engine import server as engine_server
 from selfinstruct.models import retrying
 from tests.command import CANARY, Ended, invoke
-from tests.pools_at_work import Voices, at_home, attempts, local, pool_file, remote
+from tests.pools_at_work import Voices, at_home, attempts, hurry, local, pool_file, remote
 from tests.request_files import answers, request, write
 from tests.stub_engine import starts
 
@@ -31,8 +27,7 @@ TREES = ("ash", "birch", "cedar")
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Between two attempts, two looks at a server that starts, and before an idle model goes; all else stays."""
     monkeypatch.setattr(retrying, "FIRST_WAIT", 0.001)
-    monkeypatch.setattr(engine_server, "LOOK_EVERY", 0.02)
-    monkeypatch.setattr(call_path, "Seats", functools.partial(Seats, linger=0.01))
+    hurry(monkeypatch)
 
 
 @pytest.fixture

@@ -176,27 +176,11 @@ def test_a_quiet_bar_is_none(terminal: None, capsys: Captured) -> None:
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_bar_s_pace_is_that_of_this_start(terminal: None, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resumed run that found 300 done and did 20 in 20 seconds needs 80 more for the last 80."""
-    now = [1000.0]
-    with Progress("run", "request", quiet=False) as progress:
-        assert progress._bar is not None
-        monkeypatch.setattr(progress._bar, "_time", lambda: now[0])
-        progress._bar.start_t = now[0]
-        progress.update(lambda: at(300))
-        now[0] += 20
-        progress._next = 0
-        progress.update(lambda: at(320))
-        capsys.readouterr()
-        progress._bar.refresh()
-        shown = capsys.readouterr().err
-    assert "320/400 [00:20<01:20" in shown
-
-
-def test_a_wait_for_a_model_is_no_part_of_the_pace(
-    terminal: None, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wait", [0, 1800])
+def test_a_bar_s_pace_is_that_of_this_start_without_its_wait_for_a_model(
+    terminal: None, capsys: Captured, monkeypatch: pytest.MonkeyPatch, wait: int
 ) -> None:
-    """After half an hour of loading, 20 in 20 seconds: 80 seconds are left for 80, and the bar says so, too."""
+    """A resumed run that found 300 done and did 20 in 20 seconds needs 80 more for the last 80; loading is no pace."""
     now = [1000.0]
     with Progress("run", "request", quiet=False) as progress:
         assert progress._bar is not None
@@ -204,9 +188,10 @@ def test_a_wait_for_a_model_is_no_part_of_the_pace(
         monkeypatch.setattr(progress._bar, "write", lambda line, file: None)
         progress._bar.start_t = now[0]
         progress.update(lambda: at(300))
-        now[0] += 1800
-        progress.say("m: vLLM answers")
-        progress.update(lambda: at(300))
+        if wait:
+            now[0] += wait
+            progress.say("m: vLLM answers")
+            progress.update(lambda: at(300))
         now[0] += 20
         progress._next = 0
         progress.update(lambda: at(320))
