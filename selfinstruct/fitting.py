@@ -293,7 +293,7 @@ def _shorter(need: Need, room: int, devices: int = 1) -> str:
     """A context that fits where the weights do, or nothing."""
     for tokens in _CONTEXTS if need.weights else ():
         if tokens < need.context and need._replace(context=tokens).whole(devices) <= room:
-            return f"in a pool of yours, engine = {{ max_model_len = {tokens} }}"
+            return f"--engine max_model_len={tokens}"
     return ""
 
 

@@ -136,7 +136,7 @@ def test_without_a_gpu_the_other_build_is_named_where_it_helps(bare: Here) -> No
         (entry(110), "--gpus 0,1,2,3"),
         (entry(32.5, context=65536), "--gpus 0,1"),
         (entry(400), "more than 8 GPUs of 80 GB"),
-        (entry(32.5, context=524288), "in a pool of yours, engine = { max_model_len = 8192 }"),
+        (entry(32.5, context=524288), "--engine max_model_len=8192"),
     ],
 )
 def test_a_model_that_is_too_large_is_told_the_least_that_holds_it(bare: Here, model: PoolModel, fix: str) -> None:
@@ -217,7 +217,7 @@ def test_a_build_for_cpus_takes_memory(bare: Here) -> None:
     ("model", "state", "fix"),
     [
         (entry(32.5), "too large", "a GPU of 80 GB"),
-        (entry(3, context=32768), "too large", "in a pool of yours, engine = { max_model_len = 8192 }"),
+        (entry(3, context=32768), "too large", "--engine max_model_len=8192"),
         (entry(3, bits=8), "no GPU", "a GPU of 16 GB"),
         (entry(3, bits=4, engine={"quantization": "awq"}), "servable", ""),
     ],
