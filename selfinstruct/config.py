@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from selfinstruct import pool_recipes, resources
+from selfinstruct import resources
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.money import Amount, Price, parse_amount, parse_duration, parse_price
 from selfinstruct.recipe import STAGES, Recipe, known_keys
@@ -230,7 +230,11 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
 
 def _pooled(value: Any) -> Any:
     """A pool by its name or file as its models, spelled out as they will be written down."""
-    return pool_recipes.pooled(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    from selfinstruct import pool_recipes  # which most runs do without
+
+    return pool_recipes.pooled(value)
 
 
 def _value(text: str) -> Any:

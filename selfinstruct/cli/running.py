@@ -11,7 +11,7 @@ from selfinstruct.cli import options
 from selfinstruct.errors import SelfinstructError, UnknownModel, UsageProblem
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from typing import Any
 
     from selfinstruct.cli.report import Progress
@@ -87,7 +87,7 @@ def check_who_answers(context: typer.Context, recipe: Recipe, of_pool: Collectio
 
 def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) -> None:
     """Start a run, or go on with it. Raises what stopped it, once the account is printed."""
-    from selfinstruct import launch, left_to_do, naming
+    from selfinstruct import launch, naming
     from selfinstruct.cli import report
     from selfinstruct.models import opening
     from selfinstruct.run_folder import run_path
@@ -99,10 +99,8 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
     account = launch.Account(run, _target(plan, asked), counted=plan.links[plan.counted].stage.name)
     account.notes += plan.notes
-    quiet = shows.quiet or shows.as_events
-    if not quiet and not left_to_do.finished(plan, left_to_do.manifests_of(plan), account.target):
-        _note_idle_concurrency(plan)
-        _note_turns(plan)
+    if not (shows.quiet or shows.as_events):
+        _print_notes(plan, account.target)
     stop: SelfinstructError | None = None
     unit = "dialogue" if recipe.method == "ultrachat" else "task"
     with report.Progress(run, unit, quiet=shows.quiet, as_json=shows.as_events) as progress:
@@ -198,28 +196,38 @@ def _target(plan: Plan, asked: Asked) -> int:
     return plan.all_there_is
 
 
-def _note_idle_concurrency(plan: Plan) -> None:
+def _print_notes(plan: Plan, target: int) -> None:
+    """Say of a run that has something left to do what will hold it up."""
+    notes = [*_idle_concurrency(plan), *_turns(plan)]
+    if notes:
+        from selfinstruct import left_to_do
+
+        if not left_to_do.finished(plan, left_to_do.manifests_of(plan), target):
+            for note in notes:
+                typer.echo(f"selfinstruct: {note}", err=True)
+
+
+def _idle_concurrency(plan: Plan) -> Iterator[str]:
+    """More calls could be in flight than the first stage has."""
     most = plan.recipe.round_size * plan.recipe.lag
     own = [one.concurrency for one in plan.answering.values() if one.guest is not None]
     asked = plan.settings.concurrency or max(own, default=0)
     if plan.recipe.method != "ultrachat" and asked > most:
-        has = f"--concurrency {asked}" if plan.settings.concurrency else f"vLLM works on {asked} calls at once"
-        typer.echo(
-            f"selfinstruct: {has}, but the first stage has at most {most} calls in flight"
+        has = f"--concurrency {asked}" if plan.settings.concurrency else f"vLLM is sent {asked} calls at once"
+        yield (
+            f"{has}, but the first stage has at most {most} calls in flight"
             f" (round_size {plan.recipe.round_size} x lag {plan.recipe.lag}); a new run with"
-            f" --set lag={-(-asked // plan.recipe.round_size)} keeps more",
-            err=True,
+            f" --set lag={-(-asked // plan.recipe.round_size)} keeps more"
         )
 
 
-def _note_turns(plan: Plan) -> None:
+def _turns(plan: Plan) -> Iterator[str]:
     """Two models that need each other's answers, and never fit beside each other, change places all the time."""
     models = len({id(one.guest) for one in plan.asking.values() if one.guest is not None})
     places = max(1, len(plan.settings.gpus))
     if models > places:
         sets = "one set of GPUs" if places == 1 else f"{places} sets of GPUs"
-        typer.echo(
-            f"selfinstruct: {models} models take turns on {sets}, and are loaded anew for each turn; --gpus, once for"
-            " each server, keeps more of them loaded",
-            err=True,
+        yield (
+            f"{models} models take turns on {sets}, and are loaded anew for each turn; --gpus, once for each server,"
+            " keeps more of them loaded"
         )

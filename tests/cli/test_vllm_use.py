@@ -163,5 +163,5 @@ def test_what_keeps_a_vllm_busy_is_told_while_there_is_something_to_do(
     common = (*vllm, "--run", "r", "--output-dir", tmp_path, "--max-tokens", 512)
     told = [ran(tmp_path, *common, "-n", wanted) for wanted in (10, 10, 60)]
     assert [one.code for one in told] == [0, 0, 0], told
-    assert ["vLLM works on 256 calls at once" in one.err for one in told] == [True, False, True]
+    assert ["vLLM is sent 256 calls at once" in one.err for one in told] == [True, False, True]
     assert len(starts(tmp_path / "starts")) == 2
