@@ -50,13 +50,15 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """A pool as it is found from here. ``base`` is the pool without a choice of its models, as ``--pool`` takes it.
+    """A pool as it is found from here. ``base`` is the pool without a choice of its models, as ``--pool`` takes it, and
+    ``names`` are all of those.
 
     ``renderings`` says by name how those are asked that are not mistaken: by messages, or by a text to continue.
     """
 
     pool: Pool
     base: str
+    names: tuple[str, ...]
     here: Here
     verdicts: tuple[Verdict, ...]
     usage: Usage
@@ -110,7 +112,7 @@ class Report:
     def option(self, wanted: Iterable[Verdict]) -> str:
         """What ``--pool`` takes for only these: the shorter of both ways to say it."""
         names = [verdict.name for verdict in wanted]
-        others = [model.name for model in pools.load(self.base).models if model.name not in names]
+        others = [name for name in self.names if name not in names]
         if not others:
             return self.base
         return min(f"{self.base}:{','.join(names)}", f"{self.base}:-{',-'.join(others)}", key=len)
@@ -128,9 +130,10 @@ def examine(source: str, settings: Settings, usage: Usage) -> Report:
 
     Raises `ConfigProblem` for a pool that is not there or broken, `UsageProblem` for GPUs that are not there.
     """
-    pool, (base, *_) = pools.load(source), pools.split(source)
+    base, *_ = pools.split(source)
+    pool, names = pools.load(source), tuple(model.name for model in pools.load(base).models)
     here = fitting.look_around(settings, os.environ)
-    recipes = {model.name: _recipe(base, model) for model in pool.models}
+    recipes = {model.name: _recipe(pool, model) for model in pool.models}
     sound = [recipe for recipe in recipes.values() if isinstance(recipe, ModelRecipe)]
     renderings = {recipe.alias: opening.rendering_of(recipe) for recipe in sound}
     run = Recipe(pool=tuple(sorted(sound, key=lambda recipe: recipe.alias)))
@@ -145,16 +148,16 @@ def examine(source: str, settings: Settings, usage: Usage) -> Report:
             found.append(_opened(run, recipe, settings))
     listings = asyncio.run(_listings([one for one in found if isinstance(one, _Server)]))
     verdicts = tuple(_of_server(one, listings) if isinstance(one, _Server) else one for one in found)
-    return Report(pool, base, here, verdicts, usage, renderings)
+    return Report(pool, base, names, here, verdicts, usage, renderings)
 
 
-def _recipe(base: str, model: PoolModel) -> ModelRecipe | Verdict:
+def _recipe(pool: Pool, model: PoolModel) -> ModelRecipe | Verdict:
     """The model as a run would be given it, or why there is nothing to look at."""
     if model.retired:
         why, _, instead = model.retired.rpartition("; ")
         return Verdict(model.name, "retired", why or instead, instead if why else "")
     try:
-        (recipe,) = pool_recipes.pooled(f"{base}:{model.name}")
+        recipe = pool_recipes.recipe_of(pool, model)
         options.check(recipe.engine)
         return naming.named(recipe)
     except ConfigProblem as error:

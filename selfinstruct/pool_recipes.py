@@ -26,7 +26,7 @@ def pooled(source: str, engine: Mapping[str, Any] | None = None) -> tuple[ModelR
         cure = f"leave them out: --pool {_without(source, pool)}" if len(gone) < len(pool.models) else "take others"
         reasons = "".join(f"\n  {model.name}: {model.retired}" for model in gone)
         raise ConfigProblem(f"{source}: these models cannot be asked any more; {cure}{reasons}")
-    return tuple(_of_pool(pool, model, engine or {}) for model in sorted(pool.models, key=lambda model: model.name))
+    return tuple(recipe_of(pool, model, engine) for model in sorted(pool.models, key=lambda model: model.name))
 
 
 def _without(source: str, pool: pools.Pool) -> str:
@@ -40,7 +40,8 @@ def _without(source: str, pool: pools.Pool) -> str:
     return f"{place}:{','.join(model.name for model in pool.models if not model.retired)}"
 
 
-def _of_pool(pool: pools.Pool, model: pools.PoolModel, over: Mapping[str, Any]) -> ModelRecipe:
+def recipe_of(pool: pools.Pool, model: pools.PoolModel, over: Mapping[str, Any] | None = None) -> ModelRecipe:
+    """One of its models as a recipe, retired or not; ``over`` are engine options. Raises `ConfigProblem`."""
     same = model.model_dump(
         include={"api", "endpoint", "base_url", "replicas", "key_variable", "price", "extra_body", "rendering"}
     )
@@ -53,7 +54,7 @@ def _of_pool(pool: pools.Pool, model: pools.PoolModel, over: Mapping[str, Any]) 
             **context,
             **{key: value for key, value in said.items() if value},
             **model.engine,
-            **over,
+            **(over or {}),
         }
     name = model.asked_as
     if model.api in ("vllm", "local") and name.startswith(("./", "../")):

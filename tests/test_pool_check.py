@@ -251,7 +251,7 @@ def test_a_model_the_embedded_runtime_does_not_know_is_a_mistake(tmp_path: Path)
 def report(*verdicts: Verdict, base: str = "ultrafeedback-17", answers: int = 100) -> Report:
     """Of verdicts that are made up."""
     real = pool_check.examine("ultrafeedback-17:gpt-4", Settings(), USAGE)
-    return Report(real.pool, base, real.here, verdicts, USAGE._replace(answers=answers))
+    return Report(real.pool, base, real.names, real.here, verdicts, USAGE._replace(answers=answers))
 
 
 def test_answers_are_spread_evenly_and_cost_what_they_cost() -> None:
