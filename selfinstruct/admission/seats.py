@@ -64,11 +64,10 @@ class Seats:
     """``places`` for ``guests``. A call is let in once its model is at work, and must `leave` it again.
 
     Who waits is sent away with `Withdrawn` when the gate closes or no longer wants its draw, so that no model is loaded
-    for nothing. ``changes`` counts how often a model was loaded.
+    for nothing.
     """
 
     def __init__(self, places: int, guests: list[Guest], gate: Gate, linger: float = LINGER) -> None:
-        self.changes = 0
         self._places = places
         self._guests = list({id(guest): guest for guest in guests}.values())
         self._gate = gate
@@ -163,7 +162,6 @@ class Seats:
         self._consider(guest)
 
     def _move(self, guest: Guest, places: list[int]) -> None:
-        self.changes += 1
         self._at |= dict.fromkeys(places, guest)
         chair = self._of[id(guest)]
         chair.state = "arriving"

@@ -38,7 +38,6 @@ class _Record(BaseModel):
     owner: int
     owner_start: int | None  # None where the system does not tell
     guardian: int
-    guardian_start: int | None
 
 
 class Guarded:
@@ -191,7 +190,6 @@ def _record_of(token: str, label: str, log: Path, pid: int) -> _Record:
         owner=os.getpid(),
         owner_start=guardian.start_of(os.getpid()),
         guardian=pid,
-        guardian_start=guardian.start_of(pid),
     )
 
 

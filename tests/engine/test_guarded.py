@@ -543,7 +543,7 @@ def test_a_number_that_is_used_again_is_another_process(
     other = bystander(token="")
     begun = guardian.start_of(other.pid)
     assert begun is not None
-    write_record(tmp_path, owner=other.pid, owner_start=begun - 1, guardian=other.pid, guardian_start=begun - 1)
+    write_record(tmp_path, owner=other.pid, owner_start=begun - 1, guardian=other.pid)
     assert end_stale(tmp_path / "records") == []
     assert other.poll() is None
     assert records(tmp_path) == []
