@@ -13,8 +13,8 @@ from selfinstruct.filters.output_checks import OutputChecks
 from selfinstruct.filters.rouge_l import RougeLNovelty
 from selfinstruct.links import Link, Parts, sampling_of
 from selfinstruct.protocols import Filter
-from selfinstruct.recipe import AlpacaRecipe, BootstrapRecipe
 from selfinstruct.schema import Instruction, Lang, Novelty, Provenance, SeedTask
+from selfinstruct.stage_recipes import AlpacaRecipe, BootstrapRecipe
 from selfinstruct.stages.alpaca import Alpaca
 from selfinstruct.stages.bootstrap import Bootstrap
 from selfinstruct.stages.classify import Classify

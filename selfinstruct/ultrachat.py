@@ -24,9 +24,9 @@ from selfinstruct.opener_file import OpenerFile
 from selfinstruct.opener_run import OpenerRun
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter
-from selfinstruct.recipe import OpenersRecipe, TopicsRecipe
 from selfinstruct.schema import Instruction, Lang, Provenance, Rendering, Sampling
 from selfinstruct.similarity.thresholds import exactly
+from selfinstruct.stage_recipes import OpenersRecipe, TopicsRecipe
 from selfinstruct.stages.dialogue import Dialogues, Side
 from selfinstruct.stages.expand import Expand
 from selfinstruct.stages.given import Given

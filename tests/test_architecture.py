@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text("utf-8"))[
 
 # --- the rules' data: who may import whom ---------------------------------------------------------------------------
 
-NOUNS_AND_VERBS = {"schema", "protocols"}
+NOUNS_AND_VERBS = {"schema", "feedback_schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "checksums", "eval_items", "failpoints", "json_array", "lexicon", "money"),
     *("dialogue_seeds", "jsonl_file", "languages", "materials", "opener_file", "passages", "self_reference"),
@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "resources": set(),
     "schema": set(),
+    "feedback_schema": {"schema"},
     "base_url": {"errors"},
     "parsing": {"errors", "schema"},
     "prompts": {"errors", "resources", "schema"},
@@ -71,7 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pools": {"base_url", "errors", "money", "resources", "schema"},
     "pool_recipes": {"errors", "model_recipe", "pools"},
     "engine": {"base_url", "errors", "resources", "wire_errors"},
-    "recipe": {"model_recipe", "rules", "schema"},
+    "stage_recipes": {"feedback_schema", "rules", "schema"},
+    "recipe": {"model_recipe", "schema", "stage_recipes"},
     "changes": set(),
     "naming": {"base_url", "config", "endpoints", "errors", "model_recipe", "recipe", "schema"},
     "config": {"errors", "money", "pool_recipes", "recipe", "resources"},
@@ -87,13 +89,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stages": NOUNS_AND_VERBS | LEAVES,
     "filters": NOUNS_AND_VERBS | LEAVES,
     "guards": NOUNS_AND_VERBS | LEAVES,
-    "formats": LEAVES | {"schema", "store", "store_files"},
+    "formats": LEAVES | {"feedback_schema", "schema", "store", "store_files"},
     "training": LEAVES | {"schema", "store"},
     "evaluation": LEAVES | {"schema", "store"},
     "links": NOUNS_AND_VERBS | LEAVES | {"recipe"},
     "methods": NOUNS_AND_VERBS  # which stages and filters make a method
     | LEAVES
-    | {"config", "recipe", "filters", "links", "stages", "suite", "ultrachat"},
+    | {"config", "recipe", "filters", "links", "stage_recipes", "stages", "suite", "ultrachat"},
     "identity": NOUNS_AND_VERBS | LEAVES | {"changes", "links", "model_recipe", "recipe", "store", "store_files"},
     "runner": NOUNS_AND_VERBS
     | LEAVES
@@ -110,7 +112,7 @@ MAY_IMPORT["materials"] = {"errors", "passages", "text_lines"}
 MAY_IMPORT["opener_file"] = {"errors", "text_lines"}
 MAY_IMPORT["opener_run"] = {"errors", "identity", "opener_file", "schema", "store"}
 MAY_IMPORT["ultrachat"] = (
-    NOUNS_AND_VERBS | LEAVES | {"filters", "guards", "links", "opener_run", "recipe", "stages", "suite"}
+    NOUNS_AND_VERBS | LEAVES | {"filters", "guards", "links", "opener_run", "stage_recipes", "stages", "suite"}
 )
 MAY_IMPORT["dialogue_cuts"] = {"schema"}
 MAY_IMPORT["true_case"] = {"schema"}

@@ -17,7 +17,8 @@ from selfinstruct.errors import BadData, ConfigProblem
 from selfinstruct.forecast import Estimate, Forecast, Use
 from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.money import bound_of
-from selfinstruct.recipe import BootstrapRecipe, Recipe
+from selfinstruct.recipe import Recipe
+from selfinstruct.stage_recipes import BootstrapRecipe
 from selfinstruct.store import read_manifest
 from tests.command import invoke
 from tests.faults.answer_server import AnswerServer
