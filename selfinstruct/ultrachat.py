@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from selfinstruct import dialogue_seeds, guards, rules, suite
-from selfinstruct.errors import BadData, ConfigProblem, UsageProblem
+from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.filters.exact import ExactDuplicates
 from selfinstruct.filters.language import LanguageMatch
 from selfinstruct.filters.rouge_l import RougeLNovelty
+from selfinstruct.instruction_language import check_language
 from selfinstruct.links import Link, Parts, sampling_of
 from selfinstruct.materials import Materials
 from selfinstruct.opener_file import OpenerFile
 from selfinstruct.opener_run import OpenerRun
 from selfinstruct.prompts import Prompt
 from selfinstruct.protocols import Filter
-from selfinstruct.schema import Instruction, Lang, Provenance, Rendering, Sampling
+from selfinstruct.schema import Rendering, Sampling
 from selfinstruct.similarity.thresholds import exactly
 from selfinstruct.stage_recipes import OpenersRecipe, TopicsRecipe
 from selfinstruct.stages.dialogue import Dialogues, Side
@@ -42,9 +43,6 @@ _TOKENS_A_TOPIC, _TOKENS_A_QUESTION, _TOKENS_AN_INSTRUCTION, _TOKENS_EXPANDED = 
 
 _STEPS = 10**9
 """Of the scale from 0 to 1; scores of two texts are much coarser."""
-
-_SAMPLE = 200
-"""Openers whose language is looked at."""
 
 
 def chain(parts: Parts) -> list[Link]:
@@ -112,7 +110,7 @@ def _requests(parts: Parts) -> Link:
     if not paths:
         raise UsageProblem("the sector materials needs files: name them with --materials")
     materials = Materials.open(paths, tokens=recipe.passage_tokens, too_long=recipe.too_long)
-    _check_language(parts, "passages", materials)
+    check_language(materials, parts.recipe.lang, "passages")
     joins = dialogue_seeds.joins(parts.recipe.lang)
     prompt = parts.prompt("openers", "requests")
     stage = Requests(materials, joins, prompt, _lists(parts, recipe), recipe.requests)
@@ -126,7 +124,7 @@ def _given(parts: Parts) -> Link:
     recipe = parts.recipe.openers
     texts = OpenerFile.open(_source(recipe)) if recipe.entry == "file" else OpenerRun.open(_source(recipe))
     origin: Any = "given" if recipe.entry == "file" else "run"
-    _check_language(parts, "openers", texts)
+    check_language(texts, parts.recipe.lang, "openers")
     stage = Given(texts, origin, parts.recipe.dialogue.sector, parts.recipe.lang, parts.recipe.round_size)
     more, data = _used(parts)
     # They are the user's own words: nothing is refused but what would be asked twice.
@@ -138,22 +136,6 @@ def _lists(parts: Parts, recipe: Sampling) -> Lists:
     """How the stage of a recipe's table asks."""
     whole = parts.recipe
     return Lists(parts.rendering, sampling_of(recipe), whole.lang, whole.seed, whole.round_size)
-
-
-def _check_language(parts: Parts, what: str, texts: OpenerFile | OpenerRun | Materials) -> None:
-    """Raise `BadData` where most of the texts are in another language: no dialogue would pass the guards."""
-    spoken, lang = LanguageMatch(parts.recipe.lang), parts.recipe.lang
-    sample = [texts[place] for place in range(0, len(texts), max(1, len(texts) // _SAMPLE))]
-    foreign = [text for text in sample if not _is_in(spoken, text.text, lang)]
-    if 2 * len(foreign) > len(sample):
-        raise BadData(
-            f"{foreign[0].where}: {len(foreign)} of {len(sample)} {what} looked at are not in the language of the run"
-            f" ({lang}), such as this one: add --lang {'zh' if lang == 'en' else 'en'}, or take others"
-        )
-
-
-def _is_in(spoken: LanguageMatch, text: str, lang: Lang) -> bool:
-    return spoken.check(Instruction(id="", provenance=Provenance(), instruction=text, lang=lang)) is None
 
 
 def _opener_filters(parts: Parts) -> tuple[list[Filter[Any]], dict[str, str]]:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selfinstruct import identity
 from selfinstruct.errors import BadData, DamagedRun
-from selfinstruct.identity import StageIdentity
 from selfinstruct.opener_file import Given
 from selfinstruct.opener_run import OpenerRun
 from selfinstruct.schema import (
@@ -22,7 +20,7 @@ from selfinstruct.schema import (
     Record,
     TaskInstance,
 )
-from selfinstruct.store import StageStore
+from tests.runs_on_disk import a_run
 
 NOWHERE = Provenance()
 
@@ -37,32 +35,6 @@ def instance(id: str, text: str, input: str) -> TaskInstance:
     return TaskInstance(
         id=id, provenance=NOWHERE, instruction=text, input=input, output="Oak.", lang="zh", is_classification=None
     )
-
-
-def a_run(
-    path: Path, stages: Mapping[str, Sequence[Sequence[Record]]], state: str = "complete", rounds_per_shard: int = 2
-) -> Path:
-    """A run with these stages, each given by the records of its rounds."""
-    upstream = None
-    for stage, rounds in stages.items():
-        folder = path / stage
-        folder.mkdir(parents=True)
-        started = StageIdentity(
-            stage=stage,
-            selfinstruct="0",
-            target=9,
-            seed_tasks="",
-            identity={"lang": "en", "upstream": upstream},
-            prompts={},
-        )
-        identity.write(folder, started)
-        upstream = started.digest
-        if rounds:
-            store = StageStore(folder, type(rounds[0][0]), rounds_per_shard)
-            for records in rounds:
-                store.add_round([[record] for record in records])
-            store.finish(state)
-    return path
 
 
 TREES: Mapping[str, Sequence[Sequence[Record]]] = {

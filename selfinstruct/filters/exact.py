@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import TypeVar
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, TypeVar
 
+from selfinstruct.feedback_schema import SourcedInstruction
 from selfinstruct.protocols import Drop
 from selfinstruct.schema import Instruction, Neighbour, TaskInstance
 from selfinstruct.similarity.digests import Digests, Names, digest_of
 
-Instructed = TypeVar("Instructed", bound=Instruction | TaskInstance)
+Instructed = TypeVar("Instructed", bound=Instruction | TaskInstance | SourcedInstruction)
 
 _MARKS = r"""[.,;:!?'"`()\[\]{}。、「」『』《》〈〉【】〔〕“”‘’…·]"""
 _PUNCTUATION = re.compile(rf"(?<![0-9]){_MARKS}(?!=)|{_MARKS}(?![0-9=])")
@@ -22,20 +25,22 @@ class ExactDuplicates:
     """Refuses an instruction that equals one admitted earlier.
 
     Equal means: the same characters, but for white space at both ends. With ``folded`` the texts are compared as
-    `folded` gives them: without regard to case, full width, spacing and sentence punctuation.
+    `folded` gives them: without regard to case, full width, spacing and sentence punctuation. ``key`` tells the text
+    that is compared, where that is another than the instruction: `whole_request`, where a dialogue goes before it.
 
     Memory is about 40 bytes a record, and its id: a digest of 128 bits and where it stands, not the text.
     Reason: ``duplicate_text``, with the earlier record.
     """
 
-    def __init__(self, folded: bool = False) -> None:
+    def __init__(self, folded: bool = False, key: Callable[[Any], str] = attrgetter("instruction")) -> None:
         self.folded = folded
+        self._key = key
         self._known = Digests()
         self._ids = Names()
 
-    def check(self, record: Instruction | TaskInstance) -> Drop | None:
+    def check(self, record: Instruction | TaskInstance | SourcedInstruction) -> Drop | None:
         """The record that has this text, or None."""
-        number = self._known.number_of(self._digest(record.instruction))
+        number = self._known.number_of(self._digest(self._key(record)))
         if number is None:
             return None
         id = self._ids[number]
@@ -43,7 +48,7 @@ class ExactDuplicates:
 
     def admit(self, record: Instructed) -> Instructed:
         """Remember the text, where it is new; the record comes back as it was."""
-        digest = self._digest(record.instruction)
+        digest = self._digest(self._key(record))
         if self._known.number_of(digest) is None:
             self._known.add(digest, len(self._ids))
             self._ids.append(record.id)
@@ -51,6 +56,12 @@ class ExactDuplicates:
 
     def _digest(self, text: str) -> bytes:
         return digest_of(folded(text) if self.folded else text)
+
+
+def whole_request(record: SourcedInstruction) -> str:
+    """The instruction behind all that was said before it, and by whom."""
+    said = [text for message in record.history for text in (message.role, message.content)]
+    return "\0".join([*said, record.instruction])
 
 
 def folded(text: str) -> str:

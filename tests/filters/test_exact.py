@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfinstruct.filters.exact import ExactDuplicates, folded
+from selfinstruct.feedback_schema import SourcedInstruction
+from selfinstruct.filters.exact import ExactDuplicates, folded, whole_request
 from selfinstruct.protocols import Drop, Filter
-from selfinstruct.schema import Instruction, Neighbour, Provenance, TaskInstance
+from selfinstruct.schema import Instruction, Message, Neighbour, Provenance, TaskInstance
 
 
 def instruction(text: str, id: str = "candidate") -> Instruction:
@@ -137,3 +138,34 @@ def test_folding_is_idempotent_on_its_own_results() -> None:
 def test_hostile_texts_fold_in_linear_time(piece: str) -> None:
     """100 000 characters of what patterns like least; it ends, which a quadratic one would not do here."""
     assert len(folded(piece * (100_000 // len(piece)))) <= 18 * 100_000
+
+
+def asked(id: str, text: str, *said: str) -> SourcedInstruction:
+    """An instruction behind turns of user and assistant."""
+    history = [Message(role="assistant" if n % 2 else "user", content=one) for n, one in enumerate(said)]
+    return SourcedInstruction(
+        id=id, provenance=Provenance(), instruction=text, lang="zh", source=id, where=id, history=tuple(history)
+    )
+
+
+def test_whole_requests_are_compared_where_a_dialogue_goes_before() -> None:
+    """The same question behind other turns is another; behind the same ones it is refused, whatever its source."""
+    near: Filter[SourcedInstruction] = ExactDuplicates(key=whole_request)
+    for record in (
+        asked("a", "为什么？"),
+        asked("b", "为什么？", "海水咸。", "对。"),
+        asked("c", "为什么？", "海水咸。对。"),
+    ):
+        assert near.check(record) is None
+        near.admit(record)
+    assert near.check(asked("d", " 为什么？\n")) == equals("a")
+    assert near.check(asked("e", "为什么？", "海水咸。", "对。")) == equals("b")
+    assert near.check(asked("f", "为什么？", "海水咸", "。对。")) is None
+    assert near.check(asked("g", "对。为什么？", "海水咸。")) is None
+
+
+def test_of_instructions_with_a_history_the_text_alone_is_compared_unless_said_otherwise() -> None:
+    """The key is the instruction's text."""
+    near = ExactDuplicates()
+    near.admit(asked("a", "为什么？", "海水咸。", "对。"))
+    assert near.check(asked("b", "为什么？")) == equals("a")
