@@ -1,9 +1,7 @@
-"""`selfinstruct export`: a run's final records in a layout that trainers read."""
+"""`selfinstruct export`: a run's records in a layout that trainers read."""
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from itertools import chain, islice
@@ -12,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from selfinstruct.cli.exporting import Held, held, nothing_in, tell_unfinished, write
 from selfinstruct.cli.options import OutputDir
-from selfinstruct.errors import BadData, OutputFailed, UsageProblem
+from selfinstruct.errors import BadData, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.dialogue_cuts import Cutter
@@ -32,6 +31,10 @@ class Format(StrEnum):
     messages = "messages"
     sharegpt = "sharegpt"
     ultrachat = "ultrachat"
+    trl = "trl"
+    h4 = "h4"
+    argilla = "argilla"
+    ultrafeedback = "ultrafeedback"
 
 
 def export(
@@ -42,8 +45,11 @@ def export(
             help="jsonl: whole records; alpaca: a JSON array of instruction, input, output; belle: lines of input,"
             " target (Belle.train.json); belle-instruction: lines of instruction, input, output; belle-conversations:"
             " lines of turns; messages: lines of role and content, for chat trainers such as TRL's; sharegpt: lines of"
-            " turns from human and gpt; ultrachat: lines of an id and the turns' texts. Tasks fit all but ultrachat,"
-            " dialogues fit jsonl, messages, sharegpt and ultrachat."
+            " turns from human and gpt; ultrachat: lines of an id and the turns' texts; trl, h4, argilla: lines of"
+            " preference pairs, as TRL, Zephyr's ultrafeedback_binarized and Argilla's have them; ultrafeedback: lines"
+            " of an instruction with all answers and ratings. Tasks fit jsonl, alpaca, the belles, messages and"
+            " sharegpt; dialogues fit jsonl, messages, sharegpt and ultrachat; a run of 'feedback' fits jsonl (its"
+            " pairs), trl, h4, argilla and ultrafeedback."
         ),
     ] = Format.jsonl,
     out: Annotated[str, typer.Option(help="The file to write; - is standard output.")] = "-",
@@ -81,47 +87,50 @@ def export(
     from selfinstruct.true_case import in_true_case
 
     path = find(settings({"output_dir": output_dir}).output_dir, run)
-    folder, manifest = _final(path)
-    kind = _kind(folder, manifest)
-    write = writer_of(format.value, kind)
+    stages, folder, kind = _chosen(path, format.value)
+    rows = writer_of(format.value, kind)
     if kind is not Dialogue and (option := "--split-long" if split_long else "--true-case" if true_case else ""):
         raise UsageProblem(f"{option} takes dialogues, and the run holds {KINDS[kind]}: leave it out")
     cutter = _cutter(split_long, tokenizer)
-    if manifest.state == "running":
-        typer.echo(f"selfinstruct: run '{run}' is not finished; exporting the shards it has", err=True)
+    tell_unfinished(run, stages)
     records: Iterable[Any] = map(kind.model_validate_json, islice(lines_of(folder, "shard"), limit))
     if true_case:
         records = map(in_true_case, records)
     if cutter:
         records = chain.from_iterable(map(cutter.pieces, records))
-    _write(out, write(records))
+    write(out, rows(records))
     if cutter and cutter.too_long:
         _tell_too_long(cutter.too_long, split_long)
 
 
-def _final(path: Path) -> tuple[Path, Manifest]:
-    """The folder of the chain's last stage, and its manifest. Raises `BadData` where there are no records."""
-    from selfinstruct import identity
-    from selfinstruct.batch import STAGE as COMPLETE
-    from selfinstruct.store import read_manifest
+def _chosen(path: Path, format: str) -> tuple[list[Held], Path, type[Final]]:
+    """The folder with the records to write, their kind, and the stages from there on.
 
-    stages = [started.stage for started in identity.of_run(path)]
-    if stages == [COMPLETE]:
-        raise BadData(f"{path}: a run of 'selfinstruct complete'; its answers are in {path / 'results.jsonl'}")
-    manifest = read_manifest(path / stages[-1]) if stages else None
+    jsonl writes what the chain ends with; any other format what the last stage holds whose records it takes: pairs are
+    made of annotated answers, and both can be had. Raises `BadData` where there are no records, or no final ones.
+    """
+    from selfinstruct.formats import FORMATS
+
+    stages = held(path)
+    places = range(len(stages) - 1, -1, -1) if format != "jsonl" else ()
+    for place in places:
+        folder, manifest = stages[place]
+        kind = _kind(manifest) if manifest else None
+        if kind in FORMATS[format].takes:
+            return stages[place:], folder, kind
+    folder, manifest = stages[-1]
     if manifest is None:
-        raise BadData(f"{path}: no finished records here; 'selfinstruct status' lists the runs")
-    return path / stages[-1], manifest
+        raise nothing_in(path)
+    if (kind := _kind(manifest)) is None:
+        raise BadData(f"{folder}: holds records of an earlier stage ({manifest.kind}), and no final ones")
+    return stages[-1:], folder, kind
 
 
-def _kind(folder: Path, manifest: Manifest) -> type[Final]:
-    """What the final records are. Raises `BadData` for a chain that ends with others."""
+def _kind(manifest: Manifest) -> type[Final] | None:
+    """What the records of a stage are, where they can be written out."""
     from selfinstruct.formats import KINDS
 
-    for kind in KINDS:
-        if kind.__name__ == manifest.kind:
-            return kind
-    raise BadData(f"{folder}: holds records of an earlier stage ({manifest.kind}), and no final ones")
+    return next((kind for kind in KINDS if kind.__name__ == manifest.kind), None)
 
 
 def _cutter(most: int | None, tokenizer: Path | None) -> Cutter | None:
@@ -143,28 +152,3 @@ def _cutter(most: int | None, tokenizer: Path | None) -> Cutter | None:
 def _tell_too_long(rounds: int, most: int | None) -> None:
     told = "1 round is" if rounds == 1 else f"{rounds} rounds are"
     typer.echo(f"selfinstruct: {told} longer than {most} tokens, and kept whole, each as a piece of its own", err=True)
-
-
-def _write(out: str, chunks: Iterable[bytes]) -> None:
-    try:
-        if out == "-":
-            sys.stdout.buffer.writelines(chunks)
-            sys.stdout.buffer.flush()
-        elif Path(out).exists() and not Path(out).is_file():  # a pipe or a device: written to, never replaced
-            with Path(out).open("wb") as file:
-                file.writelines(chunks)
-        else:
-            _replace(Path(out).resolve(), chunks)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputFailed(f"{'standard output' if out == '-' else out}: cannot write: {error.strerror}") from error
-
-
-def _replace(path: Path, chunks: Iterable[bytes]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

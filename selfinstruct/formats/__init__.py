@@ -1,4 +1,4 @@
-"""How others write it: each format is a function from a run's final records to the bytes of one export."""
+"""How others write it: each format is a function from a run's records to the bytes of one export."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from selfinstruct.errors import UsageProblem
+from selfinstruct.feedback_schema import CritiquedInstruction, PreferencePair, RatedInstruction
 from selfinstruct.formats.alpaca import alpaca
 from selfinstruct.formats.belle import belle, belle_conversations, belle_instruction
 from selfinstruct.formats.conversations import messages, sharegpt, ultrachat
 from selfinstruct.formats.jsonl import jsonl
+from selfinstruct.formats.preference import argilla, h4, trl
+from selfinstruct.formats.ultrafeedback import ultrafeedback
 from selfinstruct.schema import Dialogue, TaskInstance
 
-Final = TaskInstance | Dialogue
+Final = TaskInstance | Dialogue | PreferencePair | CritiquedInstruction | RatedInstruction
 Write = Callable[[Iterable[Any]], Iterator[bytes]]
 
-KINDS: dict[type[Final], str] = {TaskInstance: "tasks", Dialogue: "dialogues"}
-"""The kinds of record a run can end with, and what people call them."""
+KINDS: dict[type[Final], str] = {
+    TaskInstance: "tasks",
+    Dialogue: "dialogues",
+    PreferencePair: "preference pairs",
+    CritiquedInstruction: "annotated answers",
+    RatedInstruction: "annotated answers",
+}
+"""The kinds of record that are written out, and what people call them."""
 
 
 class Format(NamedTuple):
@@ -27,7 +36,7 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "jsonl": Format(jsonl, (TaskInstance, Dialogue)),
+    "jsonl": Format(jsonl, tuple(KINDS)),
     "alpaca": Format(alpaca, (TaskInstance,)),
     "belle": Format(belle, (TaskInstance,)),
     "belle-instruction": Format(belle_instruction, (TaskInstance,)),
@@ -35,6 +44,10 @@ FORMATS: dict[str, Format] = {
     "messages": Format(messages, (TaskInstance, Dialogue)),
     "sharegpt": Format(sharegpt, (TaskInstance, Dialogue)),
     "ultrachat": Format(ultrachat, (Dialogue,)),
+    "trl": Format(trl, (PreferencePair,)),
+    "h4": Format(h4, (PreferencePair,)),
+    "argilla": Format(argilla, (PreferencePair,)),
+    "ultrafeedback": Format(ultrafeedback, (CritiquedInstruction, RatedInstruction)),
 }
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from selfinstruct.errors import UsageProblem
-from selfinstruct.formats import FORMATS, KINDS, writer_of
+from selfinstruct.feedback_schema import CritiquedInstruction, PreferencePair, RatedInstruction
+from selfinstruct.formats import FORMATS, KINDS, Final, writer_of
 from selfinstruct.schema import Dialogue, Neighbour, Novelty, Provenance, TaskInstance
 from selfinstruct.store_files import line_of
+from tests.annotated import critiqued, pair, rated
 from tests.formats.dialogues import dialogue
 
 PROVENANCE = Provenance(seeds=("s1",), prompts=("p@1:00000000",), models=("m",), calls=("c1", "c2", "c3"))
@@ -32,9 +34,22 @@ def instance(number: int, **changes: Any) -> TaskInstance:
     return TaskInstance(**fields | changes)
 
 
-def export(format: str, *records: TaskInstance | Dialogue) -> bytes:
+def export(format: str, *records: Final) -> bytes:
     """The whole file."""
     return b"".join(FORMATS[format].write(records))
+
+
+def one_of(kind: type[Final], number: int) -> Final:
+    """A record of a kind, about so many rivers."""
+    asked = f"Name {number} rivers."
+    made: dict[type[Final], Final] = {
+        TaskInstance: instance(number),
+        Dialogue: dialogue(asked, "Rhine."),
+        PreferencePair: pair(instruction=asked),
+        CritiquedInstruction: critiqued((7.0, (4, 4, 4, 4)), instruction=asked),
+        RatedInstruction: rated((4, 4, 4, 4), instruction=asked),
+    }
+    return made[kind]
 
 
 def test_alpaca_is_an_array_of_exactly_three_keys() -> None:
@@ -72,16 +87,16 @@ def test_a_line_has_every_key_in_the_documented_order() -> None:
 
 @pytest.mark.parametrize(
     ("format", "kind"),
-    [pytest.param(name, kind, id=f"{name}-{KINDS[kind]}") for name in FORMATS for kind in FORMATS[name].takes],
+    [pytest.param(name, kind, id=f"{name}-{kind.__name__}") for name in FORMATS for kind in FORMATS[name].takes],
 )
-def test_a_format_never_holds_more_than_one_record(format: str, kind: type[TaskInstance] | type[Dialogue]) -> None:
+def test_a_format_never_holds_more_than_one_record(format: str, kind: type[Final]) -> None:
     """Pieces come as records are asked for, so a million of them need no memory."""
     taken: list[int] = []
 
     def records() -> Any:
         for number in range(3):
             taken.append(number)
-            yield instance(number) if kind is TaskInstance else dialogue(f"Name {number} rivers.", "Rhine.")
+            yield one_of(kind, number)
 
     pieces = iter(FORMATS[format].write(records()))
     for number in range(3):
@@ -91,9 +106,10 @@ def test_a_format_never_holds_more_than_one_record(format: str, kind: type[TaskI
 
 def test_formats_are_known_by_their_names_and_say_what_they_take() -> None:
     """The names --format takes, and the kinds of record behind each."""
-    both, tasks, dialogues = (TaskInstance, Dialogue), (TaskInstance,), (Dialogue,)
+    both, tasks, dialogues, pairs = (TaskInstance, Dialogue), (TaskInstance,), (Dialogue,), (PreferencePair,)
+    annotated = (CritiquedInstruction, RatedInstruction)
     assert {name: format.takes for name, format in FORMATS.items()} == {
-        "jsonl": both,
+        "jsonl": (*both, *pairs, *annotated),
         "alpaca": tasks,
         "belle": tasks,
         "belle-instruction": tasks,
@@ -101,7 +117,12 @@ def test_formats_are_known_by_their_names_and_say_what_they_take() -> None:
         "messages": both,
         "sharegpt": both,
         "ultrachat": dialogues,
+        "trl": pairs,
+        "h4": pairs,
+        "argilla": pairs,
+        "ultrafeedback": annotated,
     }
+    assert {kind for format in FORMATS.values() for kind in format.takes} == KINDS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(FORMATS))
@@ -129,12 +150,21 @@ def test_a_format_that_fits_gives_its_writer(name: str) -> None:
             )
             for name in ("alpaca", "belle", "belle-instruction", "belle-conversations")
         ),
+        (
+            "messages",
+            PreferencePair,
+            "--format messages takes tasks, and the run holds preference pairs: choose one of jsonl, trl, h4, argilla",
+        ),
+        (
+            "trl",
+            CritiquedInstruction,
+            "--format trl takes preference pairs, and the run holds annotated answers: choose one of jsonl,"
+            " ultrafeedback",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) and " " not in value else "",
 )
-def test_a_format_that_does_not_fit_names_those_that_do(
-    name: str, kind: type[TaskInstance] | type[Dialogue], told: str
-) -> None:
+def test_a_format_that_does_not_fit_names_those_that_do(name: str, kind: type[Final], told: str) -> None:
     """One line, and an error of use."""
     with pytest.raises(UsageProblem) as raised:
         writer_of(name, kind)
