@@ -28,10 +28,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-Verdict = Literal["refused", "unusable", "skipped"]
-"""Why a call will never be answered: the server refuses it, its answers were no completions, a person said so."""
+Verdict = Literal["refused", "unusable", "skipped", "replaced"]
+"""Why a call will never be answered: the server refuses it, its answers were no completions, a person said so, or the
+model was away and another took its place."""
 
-REFUSALS: dict[str, str] = {"refused": "request_refused", "unusable": "unusable_response", "skipped": "skipped"}
+REFUSALS: dict[str, str] = {
+    "refused": "request_refused",
+    "unusable": "unusable_response",
+    "skipped": "skipped",
+    "replaced": "down",
+}
 """The reject reasons of calls that will never be answered, by verdict."""
 
 
@@ -155,7 +161,8 @@ class RequestRefused(ModelError):
     """The server refuses this very request for good (context too long, content policy): a verdict on content.
 
     ``call`` is the ledger key of the refused call, empty until it is recorded. ``verdict`` is who decided: the server
-    (``refused``), the response gate after the last try (``unusable``), or a person (``skipped``).
+    (``refused``), the response gate after the last try (``unusable``), a person (``skipped``), or a stage that could go
+    on without this model (``replaced``).
     """
 
     call = ""

@@ -141,12 +141,7 @@ class Ledger:
 
     def reserve(self, key: str, draw: Draw, path: str, body: bytes, bound: Bound = UNBOUNDED) -> asyncio.Future[None]:
         """Record that a call is about to be sent, and the most it may cost."""
-        call = self._open.pop(key, None) or self._known_id(draw, key)
-        if call is None:
-            self._last_call += 1
-            call = self._last_call
-            self._last_draw[draw.stage] = max(self._last_draw[draw.stage], (draw.round, draw.slot))
-            self._next.calls.append((call, *columns_of(draw), bytes.fromhex(key), path, body))
+        call = self._call(key, draw, path, body)
         self._last_attempt += 1
         self._reserved[key] = Reserved(call, self._last_attempt, bound)
         self._next.attempts.append((self._last_attempt, call, self.epoch, draw.stage, *_counted(bound), time.time()))
@@ -176,6 +171,13 @@ class Ledger:
         self._next.answers.append((call, verdict, status, digest_of(key, verdict, said), said))
         if reserved:
             self._next.ended.append((verdict, None, 0, 0, 0, time.time(), reserved.attempt))
+        return self._submit()
+
+    def forgo(self, key: str, draw: Draw, path: str, body: bytes, reason: str) -> asyncio.Future[None]:
+        """Record that this call will never be sent, or not again: its model is away, and another took its place."""
+        call = self._call(key, draw, path, body)
+        said = reason.encode("utf-8", "replace")
+        self._next.answers.append((call, "replaced", None, digest_of(key, "replaced", said), said))
         return self._submit()
 
     def count_in(self, currency: str) -> None:
@@ -232,6 +234,16 @@ class Ledger:
         if last is None:
             last = self._last_draw[draw.stage] = self.rows.last_draw(draw.stage)
         return (draw.round, draw.slot) > last
+
+    def _call(self, key: str, draw: Draw, path: str, body: bytes) -> int:
+        """The row of a call without an answer: its own, or a new one."""
+        call = self._open.pop(key, None) or self._known_id(draw, key)
+        if call is None:
+            self._last_call += 1
+            call = self._last_call
+            self._last_draw[draw.stage] = max(self._last_draw[draw.stage], (draw.round, draw.slot))
+            self._next.calls.append((call, *columns_of(draw), bytes.fromhex(key), path, body))
+        return call
 
     def _known_id(self, draw: Draw, key: str) -> int | None:
         call = None if self._is_ahead(draw) else self.rows.find(draw, key)

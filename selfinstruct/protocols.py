@@ -52,6 +52,15 @@ class Model(Protocol):
         ...
 
 
+@runtime_checkable
+class Replaceable(Protocol):
+    """A model that a stage may go on without; what it then says of the call is as good as an answer for ever."""
+
+    async def forgo(self, request: Request, reason: str) -> None:
+        """This call will not be asked, or not again: another model has taken its place."""
+        ...
+
+
 class Stage(Protocol):
     """What we ask for.
 
@@ -123,6 +132,15 @@ class Straining(Protocol):
 
     def strain(self) -> str:
         """A line for people: what makes it slow; empty as long as nothing does."""
+        ...
+
+
+@runtime_checkable
+class Summing(Protocol):
+    """A filter that has something to tell of all records it was given, in the manifest of a finished stage."""
+
+    def summary(self) -> dict[str, Any]:
+        """JSON values, the same for the same records."""
         ...
 
 

@@ -497,6 +497,24 @@ async def test_a_call_that_an_earlier_process_left_open_can_be_skipped(path: Pat
         assert counts(ledger.rows) == {"ambiguous": 1}
 
 
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_a_call_that_is_forgone_is_refused_from_then_on(ledger: Ledger, path: Path, asked_before: bool) -> None:
+    """Never sent, or sent in vain: it has its row, no attempt more, and the verdict that its model was replaced."""
+    if asked_before:
+        await reserve(ledger)
+        await ledger.fail(KEY, "NotSent", "failed")
+    await ledger.forgo(KEY, DRAW, wire.COMPLETIONS, BODY, "no answer for 900 s")
+    assert counts(ledger.rows) == ({"failed": 1} if asked_before else {})
+    call = ledger.rows.find(DRAW, KEY)
+    assert call is not None and (call.state, call.body, call.path) == ("replaced", BODY, wire.COMPLETIONS)
+    with pytest.raises(RequestRefused, match="no answer for 900 s") as refusal:
+        call.completion()
+    assert (refusal.value.verdict, refusal.value.call) == ("replaced", KEY)
+    ledger.close()
+    with Ledger(path) as again:
+        assert again.find(DRAW, KEY) == call
+
+
 async def test_a_reason_that_utf8_cannot_carry_is_recorded_all_the_same(ledger: Ledger) -> None:
     """Half a surrogate pair in a server's message becomes a question mark."""
     await reserve(ledger)

@@ -47,6 +47,12 @@ class Recorded:
         self._answered(completion)
         return completion.model_copy(update={"call": key})
 
+    async def forgo(self, request: Request, reason: str) -> None:
+        """Record that the call will not be asked: its model is away, and the stage has gone on without it."""
+        request = wire.written_down(self._endpoint, request)
+        key, body = wire.call_key(self._endpoint, request), wire.written(self._endpoint, request)
+        await self._ledger.forgo(key, request.draw, wire.path(request), body, reason)
+
     async def aclose(self) -> None:
         """Close the model below; the ledger belongs to the run."""
         await self._inner.aclose()
