@@ -84,10 +84,11 @@ def price_of_role(opened: Opened, settings: Settings, role: str = "teacher") -> 
 def price_finder(base_url: str, settings: Settings, role: str = "teacher") -> Callable[[str], Price | None]:
     """The price of a role's model at an address: the user's own, or the one in our table; None where it is not known.
 
-    ``--user-price`` and ``--assistant-price`` are for their role, ``--price`` for every role without. With a cap on
-    cost, an unknown price and one in another currency raise `ConfigProblem`, which says how to give it.
+    ``--user-price``, ``--assistant-price`` and ``--judge-price`` are for their role, ``--price`` for every role without
+    one. With a cap on cost, an unknown price and one in another currency raise `ConfigProblem`, which says how to give
+    it.
     """
-    options = {"user": "--user-price", "assistant": "--assistant-price"}
+    options = {"user": "--user-price", "assistant": "--assistant-price", "judge": "--judge-price"}
     option = "a price in the pool, or --price" if "/" in role else options.get(role, "--price")
 
     def price_of(model: str) -> Price | None:
@@ -108,7 +109,7 @@ def price_finder(base_url: str, settings: Settings, role: str = "teacher") -> Ca
 
 
 def _own_price(settings: Settings, role: str) -> Price | None:
-    own = {"user": settings.user_price, "assistant": settings.assistant_price}
+    own = {"user": settings.user_price, "assistant": settings.assistant_price, "judge": settings.judge_price}
     return own.get(role.partition("/")[0]) or settings.price
 
 
@@ -200,7 +201,7 @@ def _do_not_add_up(
     in_pool = "a price in the pool, or " if any("/" in role for role in costing) else ""
     return ConfigProblem(
         f"the prices of {', '.join(names)} are in {' and '.join(currencies)}, which do not add up: give all of them in"
-        f" one currency ({in_pool}--price, --user-price, --assistant-price in=…,out=…,currency=…)"
+        f" one currency ({in_pool}--price, --user-price, --assistant-price, --judge-price in=…,out=…,currency=…)"
     )
 
 

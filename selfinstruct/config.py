@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -52,6 +52,13 @@ Seconds = Annotated[float, Field(gt=0)]
 _MACHINE_DEMOS = {"bootstrap": 2, "alpaca": 1, "belle": 1}
 
 
+COMMANDS = {"ultrachat": "dialogue", "ultrafeedback": "feedback"}
+"""Methods that have a command of their own."""
+
+
+Until = Literal["sample", "rate", "critique"]
+
+
 class Settings(BaseSettings):
     """What does not change a byte: keys, paths, concurrency. Read from ``SELFINSTRUCT_*`` and OpenAI's variables."""
 
@@ -71,8 +78,10 @@ class Settings(BaseSettings):
     price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
     user_price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
     assistant_price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
+    judge_price: Annotated[Price | None, NoDecode, BeforeValidator(_read_by(parse_price))] = None
     answer_tokens: int | None = Field(default=None, ge=1)  # of a dialogue's turns, for plans alone
     turn_tokens: int | None = Field(default=None, ge=1)
+    until: Until | None = None  # of feedback: the last stage to run
     sync: bool = True
     max_unusable: float = Field(default=0.2, ge=0, le=1)
     threads: int | None = Field(default=None, ge=1)
@@ -86,6 +95,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     user_api_key: SecretStr | None = None
     assistant_api_key: SecretStr | None = None
+    judge_api_key: SecretStr | None = None
     openai_base_url: str = Field(default="", validation_alias="OPENAI_BASE_URL")
 
 
@@ -118,7 +128,7 @@ def resolve(source: str | None, sets: Iterable[str], flags: Mapping[str, Any]) -
     _check(data, source or "")
     own = data.get("method")
     if own and flags.get("method") not in (None, own):
-        hint = "" if "ultrachat" in (own, flags["method"]) else "leave --method out, or "
+        hint = "" if {own, flags["method"]} & COMMANDS.keys() else "leave --method out, or "
         raise ConfigProblem(f"{source} is a recipe of {_named(own)}: {hint}take another recipe")
     for item in sets:
         _put(data, *_read_set(item))
@@ -149,6 +159,13 @@ def reset(recipe: Recipe, sets: Iterable[str]) -> tuple[Recipe, list[str]]:
     return Recipe.model_validate(data), keys
 
 
+def pool_named_by(source: str | None, sets: Iterable[str], otherwise: str) -> str | None:
+    """The pool that a recipe or a ``--set`` names, or the one ``otherwise``; None where its models are spelled out."""
+    named = [value for key, value in map(_read_set, sets) if key == "pool"]
+    pool = (named or [_toml(source)[1].get("pool", otherwise) if source else otherwise])[-1]
+    return pool if isinstance(pool, str) else None
+
+
 def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
     given = {key: value for key, value in flags.items() if value is not None}
     first = STAGES[given.get("method", data.get("method", "self-instruct"))][0]
@@ -167,16 +184,21 @@ def _set_flags(data: dict[str, Any], flags: Mapping[str, Any]) -> None:
 
 def _named(method: str) -> str:
     """What a method is asked for by, for people."""
-    return "'selfinstruct dialogue'" if method == "ultrachat" else f"--method {method}"
+    return f"'selfinstruct {COMMANDS[method]}'" if method in COMMANDS else f"--method {method}"
 
 
 def _read(source: str) -> dict[str, Any]:
+    _, data = _toml(source)
+    return {**data, "pool": _pooled(data["pool"], data.get("method"))} if "pool" in data else data
+
+
+def _toml(source: str) -> tuple[Path, dict[str, Any]]:
+    """A recipe's file, and what it says."""
     path = Path(source)
     if not path.suffix and not path.is_file():
         path = resources.recipes_dir() / f"{source}.toml"
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
-        return {**data, "pool": _pooled(data["pool"])} if "pool" in data else data
+        return path, tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         shipped = ", ".join(sorted(p.stem for p in resources.recipes_dir().glob("*.toml")))
         raise ConfigProblem(
@@ -225,16 +247,16 @@ def _put(data: dict[str, Any], key: str, value: Any) -> None:
         data = data.setdefault(table, {})
         if not isinstance(data, dict):
             raise UsageProblem(f"'{key}': '{table}' is a value, not a table")
-    data[last] = _pooled(value) if key == "pool" else value
+    data[last] = _pooled(value, data.get("method")) if key == "pool" else value
 
 
-def _pooled(value: Any) -> Any:
+def _pooled(value: Any, method: Any) -> Any:
     """A pool by its name or file as its models, spelled out as they will be written down."""
     if not isinstance(value, str):
         return value
     from selfinstruct import pool_recipes  # which most runs do without
 
-    return pool_recipes.pooled(value)
+    return pool_recipes.pooled(value, without_retired=method == "ultrafeedback")
 
 
 def _value(text: str) -> Any:

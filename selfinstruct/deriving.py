@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from selfinstruct import config, identity, launch, verifying, wire
 from selfinstruct.admission.gate import Gate
@@ -88,13 +89,15 @@ async def derive(
     or seeds are no longer those of the run.
     """
     recipe, _ = identity.recipe_of(path)
+    started = identity.of_run(path)
     lost: list[Draw] = []
     answering = {
         role: Opened(AsRecorded(rows, endpoint, calls, lost), endpoint, rendering, 1)
-        for role, (endpoint, rendering) in identity.of_run(path)[-1].asked.items()
+        for role, (endpoint, rendering) in identity.answering(started).items()
     }
     opened = answering.pop("teacher")
-    plan = launch.plan(recipe, config.settings({}), opened, path, answering)
+    until = started[-1].stage if started and started[-1].stage in get_args(config.Until) else None
+    plan = launch.plan(recipe, config.settings({"until": until}), opened, path, answering)
     models = launch.drawn({role: one.model for role, one in plan.answering.items()}, recipe)
     chain: list[StageRun] = []
     for link in unchanged(plan, rewire(plan, opened.model), target or 0):

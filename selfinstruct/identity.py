@@ -156,7 +156,7 @@ def of_stage(
         seed_tasks=recipe.seed_tasks,
         identity=identity,
         prompts={prompt.name: prompt.text for prompt in link.prompts},
-        paths=_paths(values) if recipe.method == "ultrachat" else {},
+        paths=_paths(values) if recipe.method in ("ultrachat", "ultrafeedback") else {},
     )
 
 
@@ -196,6 +196,11 @@ def of_run(path: Path) -> list[StageIdentity]:
     while (started := following.pop(chain[-1].digest if chain else None, None)) is not None:
         chain.append(started)
     return chain
+
+
+def answering(chain: Sequence[StageIdentity]) -> dict[str, tuple[Endpoint, Rendering]]:
+    """Who answers in each role in any stage of a run, and how it is asked. Raises as `StageIdentity.asked` does."""
+    return {role: who for started in chain for role, who in started.asked.items()}
 
 
 def counted(chain: Sequence[StageIdentity]) -> int:
@@ -243,9 +248,12 @@ def recipe_of(path: Path) -> tuple[Recipe, int]:
     for key, value in (item for started in chain for item in started.paths.items()):
         table, _, name = key.partition(".")
         fields[table] = {**fields.get(table, {}), name: value}
-    roles = sorted(chain[-1].asked.keys() - {"teacher"})
-    fields |= {role: model_recipe_of(chain[-1], role) for role in roles if "/" not in role}
-    fields["pool"] = tuple(model_recipe_of(chain[-1], role) for role in roles if "/" in role)
+    asking = {role: started for started in chain for role in started.asked if role != "teacher"}
+    fields |= {role: model_recipe_of(started, role) for role, started in asking.items() if "/" not in role}
+    fields["pool"] = tuple(model_recipe_of(asking[role], role) for role in sorted(asking) if "/" in role)
+    names = {started.stage for started in chain}
+    if "binarize" in names and "critique" not in names:
+        fields["critique"] = {"enabled": False}
     try:
         return Recipe.model_validate(fields), chain[0].target
     except ValidationError as error:

@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from selfinstruct import __version__, call_path, identity, links, resources, run_folder, seed_tasks
 from selfinstruct.admission.budget import Budget
@@ -25,6 +27,9 @@ from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Endpoint, Instruction, Lang, Provenance, Rendering, SeedTask
 from selfinstruct.store import Manifest, StageStore, Tally, read_manifest
+
+if TYPE_CHECKING:
+    from selfinstruct.passes import Passes
 
 
 @dataclass(frozen=True)
@@ -86,13 +91,14 @@ class Account:
     """What a run has done so far: counts a stage, calls and tokens of the whole run, and what this start added.
 
     ``counted`` is the stage whose records the target counts, by default the first; ``through`` says that this stage had
-    nothing more to ask.
+    nothing more to ask. ``asking`` are the stages that ask a model.
     """
 
     run: str
     target: int
     counted: str = ""
     tallies: dict[str, Tally] = field(default_factory=dict)
+    asking: set[str] = field(default_factory=set)
     spending: list[Spending] = field(default_factory=list)
     budget: Budget | None = None
     currency: str = "usd"
@@ -118,9 +124,13 @@ class Account:
     @property
     def unusable_share(self) -> float:
         """Answers of which nothing could be used, as a share of all, 0 to 1."""
-        jobs = sum(tally.jobs for tally in self.tallies.values())
-        return sum(tally.unusable for tally in self.tallies.values()) / jobs if jobs else 0.0
+        asking = [self.tallies[name] for name in self.tallies if name in self.asking]
+        jobs = sum(tally.jobs for tally in asking)
+        return sum(tally.unusable for tally in asking) / jobs if jobs else 0.0
 
+
+_BRING_THEIR_OWN = ("ultrachat", "ultrafeedback")
+"""Methods that start from no seed tasks."""
 
 _ROOM = 8
 """Jobs of a stage that are under way for each call that may be in flight: some of them wait for slower ones."""
@@ -156,10 +166,15 @@ def plan(
     recipe: Recipe, settings: Settings, opened: Opened, path: Path, roles: Mapping[str, Opened] | None = None
 ) -> Plan:
     """Read seeds and prompts and build the chain. Raises `BadData` or `ConfigProblem`; touches nothing."""
-    seeds = load_seeds(recipe) if recipe.method != "ultrachat" else []  # which has its own, by stage
-    _check_renderings({role.partition("/")[2]: one.rendering for role, one in (roles or {}).items() if "/" in role})
-    asked = {role.partition("/")[0]: one.rendering for role, one in (roles or {}).items()}
+    seeds = load_seeds(recipe) if recipe.method not in _BRING_THEIR_OWN else []
+    asked = {role: one.rendering for role, one in (roles or {}).items()}
+    if recipe.method != "ultrafeedback":  # which asks each of its models in its own way
+        _check_renderings({role.partition("/")[2]: way for role, way in asked.items() if "/" in role})
+    asked |= {role.partition("/")[0]: way for role, way in asked.items()}
     chain = METHODS[recipe.method](Parts(recipe, seeds, opened.rendering, resources.prompts_dir(), asked))
+    if settings.until:
+        last = next((place for place, link in enumerate(chain) if link.stage.name == settings.until), len(chain))
+        chain = chain[: last + 1]
     return Plan(path, recipe, settings, seeds, opened, chain, roles=roles or {})
 
 
@@ -233,14 +248,15 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
     path = call_path.build_roles(plan.asking, ledger, plan.settings, answered)
     account.budget = path.budget
     chain += _chain(plan, drawn(path.models, plan.recipe), account)
-    runner = Runner(
-        chain,
-        path.gate,
+    runner_of = partial(
+        Runner,
+        gate=path.gate,
         target=None if plan.refiltered else account.target,
         lag=plan.recipe.lag,
         in_step=plan.recipe.in_step,
         screened=lambda: watch(chain),
     )
+    runner = runner_of(chain)
     watch(chain)
 
     def stopping() -> None:
@@ -249,18 +265,39 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
 
     with call_path.stopping(path.gate, plan.settings.deadline, stopping):
         try:
+            if (asking := _passes(plan, chain, path)) is not None:
+                await runner_of(chain[:1]).run()  # what is asked is known before anybody is
+                await asking.run(chain[1].screened)
             await runner.run()
         finally:
             await path.aclose()
     account.notes += [
         line for run in chain for item in run.filters if isinstance(item, Straining) and (line := item.strain())
     ]
+    account.notes += [
+        f"warning: {line}" for run in chain for line in (run.store.manifest.audit or {}).get("warnings", ())
+    ]
     account.exhausted, account.through = runner.exhausted, runner.through
     _tell_what_is_short(plan, account, chain[plan.counted].store.accepted)
 
 
+def _passes(plan: Plan, chain: Sequence[StageRun], path: call_path.CallPath) -> Passes | None:
+    """How local models that cannot all be at work side by side are asked first; None where nothing is in the way."""
+    places = max(1, len(plan.settings.gpus))
+    if plan.recipe.method != "ultrafeedback":
+        return None
+    from selfinstruct import passes
+
+    if not passes.needed(plan.asking, places) or chain[1].store.manifest.state == "complete":
+        return None
+    stage, instructions = chain[1].stage, chain[0].store
+    return passes.Passes(stage, instructions, path.models, plan.asking, places, path.gate)  # type: ignore[arg-type]
+
+
 def drawn(models: Mapping[str, Model], recipe: Recipe) -> Mapping[str, Model]:
     """The models by role; where a pool stands for one, each job draws who of it answers."""
+    if recipe.method == "ultrafeedback":
+        return models  # each job asks several of them, by name
     pool = {role.partition("/")[2]: model for role, model in models.items() if role in recipe.pool_roles}
     return {**models, recipe.pool_role: Drawn(pool, recipe.seed)} if pool else models
 
@@ -268,7 +305,8 @@ def drawn(models: Mapping[str, Model], recipe: Recipe) -> Mapping[str, Model]:
 def _tell_what_is_short(plan: Plan, account: Account, accepted: int) -> None:
     """Say why there are fewer records than asked for. Raises `LimitReached` where the model has nothing new to say."""
     if account.through and accepted < account.target:
-        account.notes.append(f"{accepted} of {account.target}: there are no more openers where these came from")
+        given = "instructions" if plan.recipe.method == "ultrafeedback" else "openers"
+        account.notes.append(f"{accepted} of {account.target}: there are no more {given} where these came from")
     if account.exhausted:
         other = "topics" if plan.recipe.method == "ultrachat" else "seed tasks"
         raise LimitReached(
@@ -312,6 +350,7 @@ def _chain(plan: Plan, models: Mapping[str, Model], account: Account) -> list[St
         store = StageStore(folder, link.stage.writes, plan.recipe.rounds_per_shard)
         account.notes += store.load(whole_shards_only=not _finished(plan, place, chain, account.target))
         account.tallies[link.stage.name] = store.tally
+        account.asking |= {link.stage.name} if link.stage.roles else set()
         chain.append(StageRun(link.stage, link.filters, store, models, waits=link.waits, room=room))
     if not all(run.store.manifest.state == "complete" for run in chain):
         for run in chain:

@@ -46,11 +46,19 @@ def ultrachat(parts: Parts) -> list[Link]:
     return ultrachat.chain(parts)
 
 
+def ultrafeedback(parts: Parts) -> list[Link]:
+    """UltraFeedback: several models answer, a judge rates and criticizes, pairs are made."""
+    from selfinstruct import ultrafeedback  # with what only it reads
+
+    return ultrafeedback.chain(parts)
+
+
 METHODS: dict[str, Callable[[Parts], list[Link]]] = {
     "self-instruct": self_instruct,
     "alpaca": alpaca,
     "belle": belle,
     "ultrachat": ultrachat,
+    "ultrafeedback": ultrafeedback,
 }
 
 

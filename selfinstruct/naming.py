@@ -16,8 +16,8 @@ from selfinstruct.model_recipe import DEFAULT_BASE_URL, DEFAULT_MODELS, ModelRec
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Limits
 
-ROLES = ("teacher", "user", "assistant")
-"""Who a run may ask: its own model, and the two sides of a dialogue."""
+ROLES = ("teacher", "user", "assistant", "judge")
+"""Who a run may ask: its own model, the two sides of a dialogue, and who rates."""
 
 THINKING_ROOM = (16384.0, 1_000_000.0)
 """The range of ``max_tokens`` for a model that thinks whatever it is told: cut in its thoughts, it gives no answer."""
@@ -53,7 +53,7 @@ def named(recipe: ModelRecipe) -> ModelRecipe:
 
 def named_roles(recipe: Recipe) -> Recipe:
     """The recipe with every model it has `named`; a role that has none of its own still has none."""
-    own = {role: named(model) for role in ("model", "user", "assistant") if (model := getattr(recipe, role))}
+    own = {role: named(model) for role in ("model", "user", "assistant", "judge") if (model := getattr(recipe, role))}
     return recipe.model_copy(update={**own, "pool": tuple(map(named, recipe.pool))})
 
 
@@ -92,14 +92,18 @@ def key_for(recipe: ModelRecipe, settings: Settings) -> ApiKey | None:
 def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
     """The key for a role's API; an empty one, with the variable to set, where there is none.
 
-    A key is bound to its origin: scheme, host and port. SELFINSTRUCT_USER_API_KEY and SELFINSTRUCT_ASSISTANT_API_KEY
-    are sent where their role is asked, and nowhere else. OPENAI_API_KEY is the key of the run's own model (unless that
-    is a preset's, with a variable of its own), of OPENAI_BASE_URL, and of OpenAI itself. A role with an address of its
-    own at another origin is sent its own key, or that of the preset it names or has the address of, or none: also on
+    A key is bound to its origin: scheme, host and port. SELFINSTRUCT_USER_API_KEY, SELFINSTRUCT_ASSISTANT_API_KEY and
+    SELFINSTRUCT_JUDGE_API_KEY are sent where their role is asked, and nowhere else. OPENAI_API_KEY is the key of the
+    run's own model (unless that is a preset's, with a variable of its own), of OPENAI_BASE_URL, and of OpenAI itself. A
+    role with an address of its own at another origin is sent its own key, or that of the preset it names or has the address of, or none: also on
     this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for` does.
     """
     model, run = recipe.played_by(role), recipe.model
-    own = {"user": settings.user_api_key, "assistant": settings.assistant_api_key}
+    own = {
+        "user": settings.user_api_key,
+        "assistant": settings.assistant_api_key,
+        "judge": settings.judge_api_key,
+    }
     variable = "OPENAI_API_KEY" if role in recipe.pool_roles else f"SELFINSTRUCT_{role.upper()}_API_KEY"
     if model.api not in ("chat", "completion"):
         return ApiKey("", variable)

@@ -15,18 +15,28 @@ where a whole one fits, and that of a model made for 262,144 is larger than its 
 entry without ``context`` is given as much as fits."""
 
 
-def pooled(source: str, engine: Mapping[str, Any] | None = None) -> tuple[ModelRecipe, ...]:
+def pooled(
+    source: str, engine: Mapping[str, Any] | None = None, *, without_retired: bool = False
+) -> tuple[ModelRecipe, ...]:
     """The models of a pool as recipes, in the order of their names; ``engine`` goes over what vLLM is told of each.
 
-    Raises `ConfigProblem` as `pools.load` does, and for models that nobody can ask any more.
+    Raises `ConfigProblem` as `pools.load` does, and for models that nobody can ask any more, unless the rest of the
+    pool is taken ``without_retired`` ones.
     """
     pool = pools.load(source)
     gone = [model for model in pool.models if model.retired]
-    if gone:
+    if gone and without_retired and len(gone) < len(pool.models):
+        pool = pool.model_copy(update={"models": tuple(model for model in pool.models if not model.retired)})
+    elif gone:
         cure = f"leave them out: --pool {_without(source, pool)}" if len(gone) < len(pool.models) else "take others"
         reasons = "".join(f"\n  {model.name}: {model.retired}" for model in gone)
         raise ConfigProblem(f"{source}: these models cannot be asked any more; {cure}{reasons}")
     return tuple(recipe_of(pool, model, engine) for model in sorted(pool.models, key=lambda model: model.name))
+
+
+def retired(source: str) -> dict[str, str]:
+    """Why models of a pool cannot be asked any more, by name. Raises `ConfigProblem` as `pools.load` does."""
+    return {model.name: model.retired for model in pools.load(source).models if model.retired}
 
 
 def _without(source: str, pool: pools.Pool) -> str:

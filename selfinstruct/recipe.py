@@ -43,6 +43,9 @@ STAGES: dict[str, tuple[str, ...]] = {
 ENTRIES: dict[Sector, Entry] = {"world": "topics", "writing": "types", "materials": "materials"}
 """Where the openers of each sector come from, unless it is said."""
 
+JUDGE = "gpt-4"
+"""Who rates, unless it is said: UltraFeedback's judge (systems §6.4)."""
+
 _ROUNDS_OF_TALK: dict[str, int] = {"round_size": 1, "lag": 8}
 """An answer holds ten openers, each the beginning of a dialogue of ten calls: a round is one such answer."""
 
@@ -147,7 +150,20 @@ def _of_roles(given: Mapping[str, Any]) -> dict[str, Any]:
         table = given.get(role)
         if isinstance(table, dict) and isinstance(model, dict):  # else told by its field
             filled[role] = {**inherited(model, table), **table}
+    judge = given.get("judge", {})
+    if given.get("method") == "ultrafeedback" and isinstance(judge, dict) and isinstance(model, dict):
+        filled["judge"] = _judge(model, judge)
     return filled
+
+
+def _judge(model: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """Who rates: as for any role, but where nothing is said of it UltraFeedback's judge, and not the run's model."""
+    if not {"api", "endpoint", "name"} & model.keys() and "endpoint" not in table:
+        table = {"api": "chat", **table}
+    judge = {**inherited(model, table), **table}
+    if judge.get("api") in ("chat", "completion") and not (judge.get("name") or judge.get("endpoint")):
+        judge["name"] = JUDGE
+    return judge
 
 
 def _of_sector(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def _started(parent: Path, path: Path) -> list[StageIdentity]:
     started = identity.of_run(parent)
     if not started or started[0].stage == COMPLETE:
         raise BadData(f"{parent}: holds no run of 'selfinstruct generate', so there are no candidates to filter")
-    if started[0].identity["method"] == "ultrachat":
-        raise BadData(f"{parent}: is a run of 'selfinstruct dialogue'; only instructions can be refiltered so far")
+    if (command := config.COMMANDS.get(started[0].identity["method"])) is not None:
+        raise BadData(f"{parent}: is a run of 'selfinstruct {command}'; only instructions can be refiltered so far")
     if any("/" in role for role in started[-1].asked):
         raise BadData(f"{parent}: was made by a pool of models; such runs cannot be refiltered so far")
     if (above := started[0].refiltered) is not None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import REFUSALS, ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
-from selfinstruct.protocols import Filter, Foreseeing, Job, Model, Stage
+from selfinstruct.protocols import Filter, Foreseeing, Job, Model, Stage, Summing
 from selfinstruct.schema import Provenance, Record, Reject
 from selfinstruct.store import WINDOW, StageStore
 
@@ -272,7 +272,7 @@ class Runner:
         for number, run in enumerate(self.chain):
             self._note(_unreadable(run))
             if run.done and run.store.manifest.state == "running":
-                run.store.finish("exhausted" if self.exhausted and number >= place else "complete")
+                run.store.finish("exhausted" if self.exhausted and number >= place else "complete", _told(run.filters))
 
     def _end_after(self, last_round: int, place: int) -> None:
         for run in self._part(place):
@@ -313,6 +313,12 @@ def _refused(job: Job, refusal: RequestRefused) -> Reject:
         detail=str(refusal),
         unusable=True,
     )
+
+
+def _told(filters: Sequence[Filter[Any]]) -> dict[str, Any] | None:
+    """What the filters have to tell of all records of a stage; None where none does."""
+    told = [item.summary() for item in filters if isinstance(item, Summing)]
+    return {key: value for one in told for key, value in one.items()} if told else None
 
 
 def _foresee(filters: Sequence[Filter[Any]], outcomes: Sequence[Outcome]) -> None:

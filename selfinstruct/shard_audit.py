@@ -18,13 +18,13 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from selfinstruct import schema
+from selfinstruct import feedback_schema, schema
 from selfinstruct.findings import Report
 from selfinstruct.identity import StageIdentity
 from selfinstruct.ledger_audit import LedgerAudit
 from selfinstruct.schema import Record, Reject
-from selfinstruct.store import WINDOW, Manifest, Shard, read_manifest
-from selfinstruct.store_files import line_of, pretty
+from selfinstruct.store import WINDOW, Manifest, Shard, manifest_bytes, read_manifest
+from selfinstruct.store_files import line_of
 
 DATA_FILE = re.compile(r"(shard|rejects)-(\d+)\.jsonl")
 """The names a stage's own files have."""
@@ -35,8 +35,8 @@ TEMPORARY_FILE = re.compile(r"\..+\.tmp")
 _STATES = ("running", "complete", "exhausted")
 _ID = re.compile(r"([a-z_]+)-(\d+)-(\d+)(?:-(\d+))?")
 
-_PASSES_ON = frozenset({"expand"})
-"""Stages that let some records through as they are: then the last call is that of the stage before."""
+_PASSES_ON = frozenset({"expand", "rate", "critique", "binarize"})
+"""Stages that let some records through without an answer: then the last call is that of the stage before."""
 
 _MANY = 2**62
 
@@ -102,7 +102,7 @@ class StageAudit:
 
     def _check_manifest(self, manifest: Manifest) -> None:
         says: list[str] = []
-        if (self._folder / "manifest.json").read_bytes() != pretty(manifest.model_dump()):
+        if (self._folder / "manifest.json").read_bytes() != manifest_bytes(manifest):
             says.append("is not written as we write it")
         if manifest.stage != self.name:
             says.append(f"is of stage '{manifest.stage}'")
@@ -329,5 +329,5 @@ def _files_of(shard: Shard) -> tuple[str, str]:
 
 def _kind(name: str) -> type[Record] | None:
     """The record class of that name."""
-    found = getattr(schema, name, None)
+    found = getattr(schema, name, None) or getattr(feedback_schema, name, None)
     return found if isinstance(found, type) and issubclass(found, Record) else None

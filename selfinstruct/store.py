@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 import orjson
 
@@ -50,13 +50,17 @@ class Shard(Noun):
 
 
 class Manifest(Noun):
-    """What of a stage is on disk. ``state`` is ``running``, ``complete`` or ``exhausted``; no time, host or cost."""
+    """What of a stage is on disk. ``state`` is ``running``, ``complete`` or ``exhausted``; no time, host or cost.
+
+    ``audit`` is what a finished stage's filters have to tell of all its records, where one does.
+    """
 
     stage: str
     kind: str
     state: str = "running"
     rounds_per_shard: int
     shards: tuple[Shard, ...] = ()
+    audit: dict[str, Any] | None = None
 
     @property
     def rounds(self) -> int:
@@ -161,17 +165,17 @@ class StageStore(Generic[T]):
         if shard.rounds == self.manifest.rounds_per_shard:
             self._commit("running")
 
-    def finish(self, state: str) -> None:
-        """Write what is left as a last, shorter shard, and the final state."""
-        self._commit(state)
+    def finish(self, state: str, audit: dict[str, Any] | None = None) -> None:
+        """Write what is left as a last, shorter shard, the final state, and what is to be told of all records."""
+        self._commit(state, audit)
 
-    def _commit(self, state: str) -> None:
+    def _commit(self, state: str, audit: dict[str, Any] | None = None) -> None:
         shards = self.manifest.shards
         if self._open.rounds:
             shards = (*shards, self._open.publish())
             self._open = _OpenShard(self.folder, len(shards), self._open.recent)
-        self.manifest = self.manifest.model_copy(update={"state": state, "shards": shards})
-        write_whole(self.folder / "manifest.json", pretty(self.manifest.model_dump()))
+        self.manifest = self.manifest.model_copy(update={"state": state, "shards": shards, "audit": audit})
+        write_whole(self.folder / "manifest.json", manifest_bytes(self.manifest))
 
     def _index(self, number: int, offset: int, lines: Sequence[bytes]) -> None:
         for line in lines:
@@ -204,7 +208,11 @@ class StageStore(Generic[T]):
             kept.append(shard)
         as_it_ended = len(kept) == len(manifest.shards) and not whole_shards_only
         self.manifest = self.manifest.model_copy(
-            update={"shards": tuple(kept), "state": manifest.state if as_it_ended else "running"}
+            update={
+                "shards": tuple(kept),
+                "state": manifest.state if as_it_ended else "running",
+                "audit": manifest.audit if as_it_ended else None,
+            }
         )
         self._open = _OpenShard(self.folder, len(kept), kept[-1].recent if kept else "")
         return notes
@@ -312,6 +320,11 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     except (OSError, ValueError):
         return None  # shards are derived: without a manifest they are derived again
+
+
+def manifest_bytes(manifest: Manifest) -> bytes:
+    """A manifest as it is written: with ``audit`` only where there is one."""
+    return pretty(manifest.model_dump(exclude={"audit"} if manifest.audit is None else set()))
 
 
 def lines_of(folder: Path, prefix: str, round: int | None = None) -> Iterator[bytes]:

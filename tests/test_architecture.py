@@ -26,7 +26,7 @@ NOUNS_AND_VERBS = {"schema", "feedback_schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "checksums", "eval_items", "failpoints", "json_array", "lexicon", "money"),
     *("dialogue_seeds", "jsonl_file", "languages", "materials", "opener_file", "passages", "self_reference"),
-    *("gated_pattern", "text_lines", "token_estimate", "turn_text"),
+    *("gated_pattern", "pairing", "text_lines", "token_estimate", "turn_text"),
     *(
         "parsing",
         "prompts",
@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "links": NOUNS_AND_VERBS | LEAVES | {"recipe"},
     "methods": NOUNS_AND_VERBS  # which stages and filters make a method
     | LEAVES
-    | {"config", "recipe", "filters", "links", "stage_recipes", "stages", "suite", "ultrachat"},
+    | {"config", "recipe", "filters", "links", "stage_recipes", "stages", "suite", "ultrachat", "ultrafeedback"},
     "identity": NOUNS_AND_VERBS | LEAVES | {"changes", "links", "model_recipe", "recipe", "store", "store_files"},
     "runner": NOUNS_AND_VERBS
     | LEAVES
@@ -110,13 +110,27 @@ MAY_IMPORT["self_reference"] = {"gated_pattern", "rules", "turn_text"}
 MAY_IMPORT["passages"] = {"text_lines", "token_estimate"}
 MAY_IMPORT["materials"] = {"errors", "passages", "text_lines"}
 MAY_IMPORT["opener_file"] = {"errors", "text_lines"}
-MAY_IMPORT["opener_run"] = {"errors", "identity", "opener_file", "schema", "store"}
+MAY_IMPORT["kept_records"] = {"errors", "identity", "schema", "store"}
+MAY_IMPORT["opener_run"] = {"kept_records", "opener_file", "schema"}
 MAY_IMPORT["ultrachat"] = (
     NOUNS_AND_VERBS | LEAVES | {"filters", "guards", "links", "opener_run", "stage_recipes", "stages", "suite"}
 )
+MAY_IMPORT["ultrachat"] |= {"instruction_language"}
 MAY_IMPORT["dialogue_cuts"] = {"schema"}
 MAY_IMPORT["true_case"] = {"schema"}
 MAY_IMPORT["tokenizer_file"] = {"errors"}
+# What several models are asked, which of them, and what a judge's ratings are made into.
+MAY_IMPORT["instruction_file"] = {"errors", "schema", "text_lines"}
+MAY_IMPORT["instruction_run"] = {"errors", "identity", "instruction_file", "kept_records", "schema"}
+MAY_IMPORT["instruction_language"] = {"errors", "filters", "schema"}
+MAY_IMPORT["sampling_design"] = {"errors"}
+MAY_IMPORT["principles"] = {"errors", "feedback_schema"}
+MAY_IMPORT["pairing"] = {"feedback_schema"}
+MAY_IMPORT["judge_baiting"] = {"gated_pattern", "lexicon", "turn_text"}
+MAY_IMPORT["audit"] = {"audit_lines", "audit_sums", "feedback_schema", "judge_baiting"}
+MAY_IMPORT["audit_sums"] = MAY_IMPORT["audit_lines"] = set()
+MAY_IMPORT["ultrafeedback"] = NOUNS_AND_VERBS | LEAVES | {"audit", "filters", "instruction_file", "instruction_run"}
+MAY_IMPORT["ultrafeedback"] |= {"instruction_language", "links", "principles", "sampling_design", "stages"}
 # Screening rows of anybody's data.
 MAY_IMPORT["suite"] = {
     "errors",
@@ -141,6 +155,7 @@ MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "model_recipe", "ledger_r
 MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["completing"] |= {"model_recipe"}
+MAY_IMPORT["passes"] = NOUNS_AND_VERBS | {"admission", "errors", "models", "stages", "store"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
 MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}
 MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launch", "ledger_reader", "stages"}
@@ -152,7 +167,7 @@ MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
-MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "schema", "store", "store_files"}
+MAY_IMPORT["shard_audit"] = {"feedback_schema", "findings", "identity", "ledger_audit", "schema", "store", "store_files"}
 # What `doctor` looks at.
 MAY_IMPORT["machine_checks"] = {"config", "errors", "run_folder"}
 MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "engine", "machine_checks", "model_recipe"}
@@ -187,16 +202,18 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
 SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "models": set(),
-    "stages": {"demos", "lists"},  # what a prompt shows, and how an answer that is a list is read
+    "stages": {"demos", "judging", "lists", "together"},  # what a prompt shows, how lists are read, how a judge is asked
     "filters": set(),
     "guards": set(),
-    "formats": set(),
+    "formats": {"transcript"},
     "parsing": {  # what the readers stand on
         *("markup", "chatter", "markers", "outline", "item_text", "fields"),
         *("whole_task", "block_headers", "block_layout", "block_style", "block_tails", "json_nodes"),
+        *("rating_sections", "rating_values", "one_value"),
     },
     "cli": {
         "estimates",
+        "exporting",
         "figures",
         "options",
         "report",
@@ -525,12 +542,24 @@ def test_no_test_reaches_beyond_this_machine() -> None:
 
 def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     """Option values are spelled out in cli/ so that --help stays light; they may not drift from what is there."""
-    from selfinstruct.cli import dialogue, export, generate, options
+    from selfinstruct import feedback_schema, pairing, principles, sampling_design
+    from selfinstruct.cli import binarize, dialogue, export, feedback, generate, options
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
     assert [api.value for api in options.Api] == list(get_args(model_recipe.Api)) == list(model_recipe.DEFAULT_MODELS)
-    assert [method.value for method in generate.Method] == [name for name in METHODS if name != "ultrachat"]
+    assert [method.value for method in generate.Method] == [name for name in METHODS if name not in ("ultrachat", "ultrafeedback")]
     assert list(get_args(recipe.Method)) == list(METHODS)
     assert [sector.value for sector in dialogue.Sector] == list(get_args(schema.Sector)) == list(recipe.ENTRIES)
     assert [format.value for format in export.Format] == list(FORMATS)
+    assert {format.value for format in binarize.Format} <= set(FORMATS)
+    for offered, known in (
+        (feedback.Design, sampling_design.Kind),
+        (feedback.Principles, principles.Table),
+        (feedback.Format, schema.AnswerForm),
+        (feedback.Score, feedback_schema.ScoreOf),
+        (binarize.Score, feedback_schema.ScoreOf),
+        (feedback.Rejected, pairing.Rejected),
+        (binarize.Rejected, pairing.Rejected),
+    ):
+        assert [choice.value for choice in offered] == list(get_args(known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +17,7 @@ from selfinstruct.errors import BadData, DamagedRun, IdentityChanged, OutputFail
 from selfinstruct.identity import StageIdentity
 from selfinstruct.links import Link
 from selfinstruct.protocols import Stage
-from selfinstruct.recipe import Recipe
+from selfinstruct.recipe import STAGES, Recipe
 from selfinstruct.schema import Endpoint, Instance, Rendering, SeedTask
 
 PROMPT = (
@@ -228,8 +229,8 @@ def test_where_the_seeds_lie_and_what_other_stages_do_goes_on(run: Run) -> None:
 def test_no_field_of_the_recipe_is_forgotten(run: Run) -> None:
     """Every field is in the identity of some stage, or is known to change no byte that is not already counted."""
     flat = {key for stage in ("bootstrap", "classify", "instances") for key in run.identity(stage).identity}
-    other_methods = {"alpaca", "belle", "topics", "openers", "expand", "dialogue"}
-    by_content = {"seed_tasks", "user", "assistant", "pool"}  # seeds under "seeds", who plays a role under "roles"
+    other_methods = {name for name in Recipe.model_fields if name in set(chain(*STAGES.values())) - flat}
+    by_content = {"seed_tasks", "user", "assistant", "judge", "pool"}  # seeds under "seeds", who plays a role under "roles"
     assert set(Recipe.model_fields) - flat == by_content | other_methods
     counted = set(run.identity().identity["model"])
     named_otherwise = {"name", "alias", "base_url", "engine"}  # the endpoint's `model` and `identity`

@@ -19,14 +19,16 @@ from selfinstruct.models.opening import open_models
 from selfinstruct.naming import ROLES as ROLES_ASKED
 from selfinstruct.naming import named_roles
 from selfinstruct.protocols import Stage
+from selfinstruct.recipe import STAGES as OF_METHODS
 from selfinstruct.recipe import Recipe, known_keys
 from selfinstruct.rules import Rules
 from tests.stub_engine import model_folder
 
 WHERE_IT_IS = {"model.replicas", "model.key_variable", "model.price"}  # where a model is found, and what it costs
 OF_VLLM = {"model.engine", "model.alias"}  # what counts for a server of our own
-STAGES = ("bootstrap", "classify", "instances", "alpaca", "belle", "topics", "openers", "expand", "dialogue")
-ROLES = {"dialogue": ("user", "assistant")}
+STAGES = tuple(name for method in OF_METHODS.values() for name in method)
+ROLES = {"dialogue": ("user", "assistant"), "rate": ("judge",), "critique": ("judge",)}
+PLAYED = {"user": ["dialogue"], "assistant": ["dialogue"], "judge": ["rate", "critique"]}
 RECIPE = Recipe(model=ModelRecipe(api="chat", name="m", base_url="http://127.0.0.1:9/v1"))
 OTHER_TEXT: dict[str, Any] = {
     "model.api": "completion",
@@ -39,6 +41,8 @@ OTHER_TEXT: dict[str, Any] = {
     "dialogue.rounds": (2, 3),
     "user": ModelRecipe(api="chat", name="n", base_url="http://127.0.0.1:9/v1"),
     "assistant": ModelRecipe(api="chat", name="n", base_url="http://127.0.0.1:9/v1"),
+    "judge": ModelRecipe(api="chat", name="n", base_url="http://127.0.0.1:9/v1"),
+    "sample.shares": {"flan": {"honesty": 1.0}},
 }
 
 
@@ -112,7 +116,7 @@ def test_a_change_of_any_field_classed_identity_is_seen(key: str) -> None:
     """By every stage, or by the one whose table it is in."""
     table = key.partition(".")[0]
     concerned = [stage for stage in STAGES if started(stage).digest != started(stage, changed(key)).digest]
-    only = ["dialogue"] if table in ("user", "assistant") else [table] if table in STAGES else list(STAGES)
+    only = PLAYED.get(table) or ([table] if table in STAGES else list(STAGES))
     assert concerned == only
 
 

@@ -10,10 +10,13 @@ from typer.exceptions import TyperException
 
 from selfinstruct import __version__
 from selfinstruct.cli import (
+    audit,
+    binarize,
     complete,
     dialogue,
     doctor,
     export,
+    feedback,
     filter,
     generate,
     inspect,
@@ -38,6 +41,9 @@ app = typer.Typer(
 )
 app.command("generate")(generate.generate)
 app.command("dialogue")(dialogue.dialogue)
+app.command("feedback")(feedback.feedback)
+app.command("audit")(audit.audit)
+app.command("binarize")(binarize.binarize)
 app.command("complete")(complete.complete)
 app.command("plan", context_settings=plan.SETTINGS)(plan.plan)
 app.command("doctor")(doctor.doctor)

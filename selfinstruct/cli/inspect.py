@@ -120,7 +120,7 @@ def _status_text(row: dict[str, Any], money: list[str]) -> str:
         else:
             counts = f"{stage['accepted']:>8} in shards{sum(stage['rejects'].values()):>8} rejects"
         paid = f"{stage['calls']:>8} calls{stage['tokens']:>11} tokens"
-        lines.append(f"  {stage['stage']:<12}{stage['state']:<10}{counts}{paid}")
+        lines.append(f"  {stage['stage'] + ' ':<12}{stage['state']:<10}{counts}{paid}")
         if stage.get("rejects"):
             lines.append("    " + ", ".join(f"{reason} {count}" for reason, count in stage["rejects"].items()))
     lines += [f"  {line}" for line in money]

@@ -13,6 +13,7 @@ class Planned(StrEnum):
 
     generate = "generate"
     dialogue = "dialogue"
+    feedback = "feedback"
     complete = "complete"
 
 
@@ -24,7 +25,9 @@ def plan(
     context: typer.Context,
     command: Annotated[
         Planned,
-        typer.Argument(metavar="generate|dialogue|complete", help="The command; its own arguments and options follow."),
+        typer.Argument(
+            metavar="generate|dialogue|feedback|complete", help="The command; its own arguments and options follow."
+        ),
     ],
 ) -> Any:
     """Print what a command would come to: calls, tokens, cost, disk and time. Nothing is sent, nothing written."""

@@ -139,6 +139,8 @@ def generating(account: Account, chain: Sequence[StageRun]) -> Shown:
     rate = f"{tally.accepted / seen:.0%} kept" if seen else "nothing screened yet"
     final = chain[-1].store.accepted
     fields = {"candidates": seen, "new_calls": account.new_calls, "new_tokens": account.new_tokens}
+    if chain[0].stage.name == "instructions":
+        return _comparing(account, chain, fields)
     if chain[-1].stage.name != "dialogue":
         words = f"{final} instances, {account.new_calls} calls, {account.new_tokens} tokens, {rate}"
         done = Shown(tally.accepted, account.target, words, {"instances": final, **fields})
@@ -147,6 +149,17 @@ def generating(account: Account, chain: Sequence[StageRun]) -> Shown:
         words = f"{final} kept, {tally.accepted} openers, {account.new_calls} calls, {account.new_tokens} tokens"
         done = Shown(through, max(account.target, through), words, {"dialogues": final, **fields})
     return done._replace(words=done.words + figures.live_cost(account.budget))
+
+
+def _comparing(account: Account, chain: Sequence[StageRun], fields: dict[str, int]) -> Shown:
+    """How far a chain is whose instructions are there already: what takes time is all that is asked about them."""
+    first, *asking = [run for run in chain if run.stage.name != "binarize"]
+    through = asking[-1].store.tally.jobs
+    total = account.target if first.store.manifest.state == "running" else first.store.accepted
+    told = {run.stage.name: run.store.tally.jobs for run in asking}
+    words = ", ".join(f"{name} {count}" for name, count in told.items())
+    words += f", {account.new_calls} calls, {account.new_tokens} tokens{figures.live_cost(account.budget)}"
+    return Shown(through, max(total, through), words, told | fields)
 
 
 def print_account(account: Account, plan: Plan, stop: SelfinstructError | None, *, as_json: bool) -> None:
@@ -181,6 +194,7 @@ def account_table(account: Account) -> list[str]:
     last, tally = list(account.tallies.items())[-1]
     whose = "instructions have no valid record of" if len(account.tallies) > 1 else "answers gave no new record of"
     whose = "openers have no valid record of" if last == "dialogue" else whose
+    whose = "instructions make no pair in" if last == "binarize" else whose
     lines.append(f"{tally.barren} of {tally.jobs} {whose} {last}")
     lines += _cut_short(tally) if last == "dialogue" else []
     took = f"{account.seconds:.1f} s, {account.new_calls} new calls" if account.seconds else ""
@@ -222,6 +236,8 @@ def _next(account: Account, stop: SelfinstructError | None) -> str:
     short = first.accepted < account.target and not account.through
     if cut or short or any(account.tallies[stage].rounds < first.rounds for stage in after):
         return "run the same command again to go on"
+    if "sample" in account.tallies:
+        return _next_of_feedback(account)
     if "dialogue" in account.tallies:
         return f"selfinstruct export {account.run} --format messages --out {account.run}.jsonl"
     layout, file = ("belle", "Belle.train.json") if "belle" in account.tallies else ("alpaca", f"{account.run}.json")
@@ -310,3 +326,10 @@ def _next_of_completed(waiting: int, stop: SelfinstructError | None) -> str:
     if hint := _next_after(stop):
         return hint
     return "run the same command again to go on" if waiting else ""
+
+
+def _next_of_feedback(account: Account) -> str:
+    if "binarize" not in account.tallies:
+        return "the same command without --until, for the stages that are left"
+    pairs = f"selfinstruct export {account.run} --format trl --out {account.run}.jsonl"
+    return f"selfinstruct audit {account.run}  and then  {pairs}"

@@ -73,7 +73,7 @@ def check_who_answers(context: typer.Context, recipe: Recipe, of_pool: Collectio
         if recipe.pool and name in given:
             pool = "--pool" if "pool" in given else "the pool of the recipe"
             raise UsageProblem(f"{pool} says who answers: leave --{name.replace('_', '-')} out")
-    sides = {"user_": recipe.user, "assistant_": recipe.assistant}
+    sides = {"user_": recipe.user, "assistant_": recipe.assistant, "judge_": recipe.judge}
     asked = {one.base_url for one in sides.values() if one is not None and one.api in ("chat", "completion")}
     for of_role, one in ({"": recipe.model} | sides).items():
         heard = not of_role and recipe.model.base_url in asked  # by a side that has the run's address
@@ -93,7 +93,8 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     from selfinstruct.run_folder import run_path
 
     recipe = naming.named_roles(recipe)
-    opened = opening.open_models(recipe, settings, _roles(recipe))
+    opened = opening.open_models(recipe, settings, _roles(recipe, settings))
+    opened |= _unasked(recipe, settings)
     run = asked.run or default_run(recipe, opened)
     recipe, teacher = _stood_in(recipe, opened)
     plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
@@ -102,7 +103,7 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
     if not (shows.quiet or shows.as_events):
         _print_notes(plan, account.target)
     stop: SelfinstructError | None = None
-    unit = "dialogue" if recipe.method == "ultrachat" else "task"
+    unit = {"ultrachat": "dialogue", "ultrafeedback": "instruction"}.get(recipe.method, "task")
     with report.Progress(run, unit, quiet=shows.quiet, as_json=shows.as_events) as progress:
         tell_starts(plan.answering.values(), progress)
 
@@ -114,7 +115,7 @@ def run_chain(recipe: Recipe, settings: Settings, asked: Asked, shows: Shows) ->
             launch.run(plan, account, watch)
         except UnknownModel as error:
             # Of several models the message tells which it is; what to choose from is told where there is but one.
-            alone = recipe.user is None and recipe.assistant is None and not recipe.pool
+            alone = not (recipe.user or recipe.assistant or recipe.judge or recipe.pool)
             stop = UnknownModel(f"{error}{options.offered(recipe.model, settings) if alone else ''}")
         except SelfinstructError as error:
             stop = error
@@ -141,7 +142,7 @@ def show_plan(recipe: Recipe, settings: Settings, asked: Asked, *, as_json: bool
     from selfinstruct.run_folder import run_path
 
     recipe = naming.named_roles(recipe)
-    opened = estimating.unopened_roles(recipe, settings, _roles(recipe))
+    opened = estimating.unopened_roles(recipe, settings, _roles(recipe, settings)) | _unasked(recipe, settings)
     run = asked.run or default_run(recipe, opened)
     recipe, teacher = _stood_in(recipe, opened)
     plan = launch.plan(recipe, settings, teacher, run_path(settings.output_dir, run), opened)
@@ -154,8 +155,10 @@ def default_run(recipe: Recipe, opened: dict[str, Opened]) -> str:
     """The name of a run that was given none: what makes it, its language, its model, or the first of a pool's."""
     from selfinstruct.run_folder import slug
 
-    asked = opened["assistant" if recipe.method == "ultrachat" else "teacher"]
+    asked = opened[_MAKERS.get(recipe.method, "teacher")]
     model = asked.endpoint.model
+    if recipe.method == "ultrafeedback":
+        return f"feedback-{recipe.lang}-{slug(model)}"
     if recipe.pool:
         model = f"{recipe.pool[0].alias}-and-{len(recipe.pool) - 1}-more"
     replayed = "-replay" if recipe.model.api == "replay" else ""
@@ -170,18 +173,34 @@ def _began(recipe: Recipe) -> str:
 
 
 def _stood_in(recipe: Recipe, opened: dict[str, Opened]) -> tuple[Recipe, Opened]:
-    """The recipe and the run's own model, taken out of ``opened``; where no stage asks it, the assistant's instead.
+    """The recipe and the run's own model, taken out of ``opened``; where no stage asks it, whoever makes the run.
 
     Only once all are opened: whose key goes where is decided by what the user has named.
     """
 
     if (teacher := opened.pop("teacher", None)) is not None:
         return recipe, teacher
-    return recipe.model_copy(update={"model": recipe.played_by("assistant")}), opened["assistant"]
+    stands_in = _MAKERS[recipe.method]
+    return recipe.model_copy(update={"model": recipe.played_by(stands_in)}), opened[stands_in]
 
 
-def _roles(recipe: Recipe) -> Collection[str]:
-    """Who is asked by the stages of a recipe."""
+_MAKERS = {"ultrachat": "assistant", "ultrafeedback": "judge"}
+"""Who stands for a run whose own model is not asked."""
+
+
+def _unasked(recipe: Recipe, settings: Settings) -> dict[str, Opened]:
+    """Who is part of what a run is, and asked by no stage up to the last that is to run: needs no key yet."""
+    if recipe.judge is None or "judge" in _roles(recipe, settings):
+        return {}
+    from selfinstruct import estimating
+
+    return {"judge": estimating.unopened(recipe.judge, settings)}
+
+
+def _roles(recipe: Recipe, settings: Settings) -> Collection[str]:
+    """Who is asked by the stages of a recipe, as far as they are to run."""
+    if recipe.method == "ultrafeedback":
+        return (*recipe.pool_roles, *(("judge",) if settings.until != "sample" else ()))
     if recipe.method != "ultrachat":
         return ("teacher", *recipe.pool_roles)
     first = () if recipe.openers.entry in ("file", "run") else ("teacher",)
@@ -212,7 +231,7 @@ def _idle_concurrency(plan: Plan) -> Iterator[str]:
     most = plan.recipe.round_size * plan.recipe.lag
     own = [one.concurrency for one in plan.answering.values() if one.guest is not None]
     asked = plan.settings.concurrency or max(own, default=0)
-    if plan.recipe.method != "ultrachat" and asked > most:
+    if plan.recipe.method not in _MAKERS and asked > most:
         has = f"--concurrency {asked}" if plan.settings.concurrency else f"vLLM is sent {asked} calls at once"
         yield (
             f"{has}, but the first stage has at most {most} calls in flight"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from selfinstruct import run_lock
 
-_CHAINS = ("generate", "dialogue")
+_CHAINS = ("generate", "dialogue", "feedback")
 """The commands that name their runs themselves."""
 
 LOCKED = 75  # RunLocked.exit_code; to import `errors`, and `typing` with it, takes longer than all else here
@@ -53,8 +53,8 @@ def folder_of(words: list[str], environment: Mapping[str, str]) -> str | None:
 def twin_of(words: list[str], environment: Mapping[str, str]) -> str | None:
     """A folder of this user's that the same command, started again in the same place, asks for, too.
 
-    For a `generate` or `dialogue` whose run only its recipe can name. The run itself has a lock of its own; this one is
-    sooner.
+    For a `generate`, `dialogue` or `feedback` whose run only its recipe can name. The run itself has a lock of its own;
+    this one is sooner.
     """
     if not words or words[0] not in _CHAINS or any(word in ("--dry-run", "--help", "-h") for word in words):
         return None

@@ -1,4 +1,4 @@
-"""The one table of backends: a recipe's ``[model]``, ``[user]`` and ``[assistant]`` become backends, by role."""
+"""The one table of backends: a recipe's ``[model]``, ``[judge]`` and sides of a dialogue become backends, by role."""
 
 from __future__ import annotations
 

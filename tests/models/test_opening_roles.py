@@ -37,6 +37,10 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+SIDES = ("teacher", "user", "assistant")
+"""Who is asked in a dialogue."""
+
+
 def at(base_url: str, name: str = "m") -> ModelRecipe:
     """A model of an API."""
     return ModelRecipe(api="chat", base_url=base_url, name=name)
@@ -44,7 +48,7 @@ def at(base_url: str, name: str = "m") -> ModelRecipe:
 
 def keys(recipe: Recipe, **given: Any) -> list[tuple[str, str]]:
     """The key of each role, and the variable it is from."""
-    found = [key_of(named_roles(recipe), role, Settings(**given)) for role in ROLES]
+    found = [key_of(named_roles(recipe), role, Settings(**given)) for role in SIDES]
     return [(key.value, key.variable) for key in found]
 
 
@@ -58,19 +62,19 @@ def test_a_role_without_a_model_of_its_own_is_played_by_the_runs() -> None:
     assert recipe.user is None
     assert recipe.assistant is not None
     assert (recipe.assistant.name, recipe.assistant.base_url) == ("gpt-3.5-turbo", MINE)
-    assert [recipe.played_by(role).api for role in ROLES] == ["fake", "fake", "chat"]
+    assert [recipe.played_by(role).api for role in SIDES] == ["fake", "fake", "chat"]
 
 
 def test_every_role_but_the_runs_own_has_a_key_and_a_price_of_its_own() -> None:
     """Whoever may be elsewhere may have another account."""
-    assert ROLES == ("teacher", "user", "assistant")
+    assert ROLES == (*SIDES, "judge")
     assert {f"{role}_{what}" for role in ROLES[1:] for what in ("api_key", "price")} <= Settings.model_fields.keys()
 
 
 def test_roles_of_one_model_share_what_is_opened() -> None:
     """One pool of connections and one limit; a model named twice alike is one."""
     recipe = named_roles(Recipe(model=at(MINE), user=at(MINE + "/"), assistant=at(MINE, "another")))
-    opened = open_models(recipe, Settings(concurrency=7))
+    opened = open_models(recipe, Settings(concurrency=7), SIDES)
     assert [*opened] == ["teacher", "user", "assistant"]
     assert opened["user"] is opened["teacher"]
     assert opened["assistant"].model is not opened["teacher"].model
@@ -82,8 +86,8 @@ def test_one_model_for_two_accounts_is_opened_twice() -> None:
     """Limits are an account's. The same key in two variables is one account."""
     recipe = named_roles(Recipe(model=at(MINE)))
     given: dict[str, Any] = {"OPENAI_API_KEY": SecretStr("one")}
-    same = open_models(recipe, Settings(**given, user_api_key=SecretStr("one")))
-    other = open_models(recipe, Settings(**given, user_api_key=SecretStr("two")))
+    same = open_models(recipe, Settings(**given, user_api_key=SecretStr("one")), SIDES)
+    other = open_models(recipe, Settings(**given, user_api_key=SecretStr("two")), SIDES)
     assert same["user"] is same["teacher"]
     assert other["user"] is not other["teacher"]
     assert other["assistant"] is other["teacher"]
@@ -94,10 +98,10 @@ def test_only_the_roles_that_are_asked_are_opened() -> None:
     recipe = named_roles(Recipe(model=ModelRecipe(api="chat"), user=FAKE, assistant=FAKE))
     assert [*open_models(recipe, Settings(), ("user", "assistant"))] == ["user", "assistant"]
     with pytest.raises(AccessDenied, match=r"^no API key: set OPENAI_API_KEY, or point"):
-        open_models(recipe, Settings())
+        open_models(recipe, Settings(), SIDES)
     asked = named_roles(Recipe(model=FAKE, user=ModelRecipe(api="chat")))
     with pytest.raises(AccessDenied, match=r"^no API key: set OPENAI_API_KEY or SELFINSTRUCT_USER_API_KEY, or"):
-        open_models(asked, Settings())
+        open_models(asked, Settings(), SIDES)
 
 
 @pytest.fixture
@@ -115,7 +119,7 @@ def test_embedded_roles_of_the_same_weights_share_the_backend(file: Path) -> Non
     user = ModelRecipe(name=spelled, limits={"temperature": (0.0, 1.0)})
     for assistant, shared in ((user, True), (user.model_copy(update={"context": 512}), False)):
         recipe = named_roles(Recipe(model=ModelRecipe(name=str(file)), user=user, assistant=assistant))
-        opened = open_models(recipe, Settings())
+        opened = open_models(recipe, Settings(), SIDES)
         assert opened["user"].model is opened["teacher"].model
         assert (opened["assistant"].model is opened["teacher"].model) is shared
         assert [one.endpoint.model for one in opened.values()] == [str(file), spelled, spelled]
@@ -129,7 +133,7 @@ async def test_a_shared_backend_is_asked_in_each_roles_own_words() -> None:
     if gguf is None:
         pytest.skip("the embedded model is not here")
     recipe = named_roles(Recipe(user=ModelRecipe(name=str(gguf))))
-    opened = open_models(recipe, Settings(gguf=gguf))
+    opened = open_models(recipe, Settings(gguf=gguf), SIDES)
     assert opened["user"].model is opened["teacher"].model
     try:
         for role in ("teacher", "user"):
@@ -230,7 +234,7 @@ def block(name: str) -> dict[str, Any]:
 
 async def test_a_replayed_run_answers_each_role_as_whom_it_recorded(recorded: Path) -> None:
     """Calls are kept by who was asked; roles of one recorded model share it."""
-    opened = open_models(named_roles(Recipe(model=ModelRecipe(api="replay"))), Settings(replay_from=recorded))
+    opened = open_models(named_roles(Recipe(model=ModelRecipe(api="replay"))), Settings(replay_from=recorded), SIDES)
     assert {role: one.endpoint.model for role, one in opened.items()} == {
         "teacher": "big",
         "user": "small",
@@ -245,7 +249,7 @@ async def test_a_replayed_run_answers_each_role_as_whom_it_recorded(recorded: Pa
 async def test_a_run_of_one_model_is_replayed_for_every_role(recorded: Path) -> None:
     """It says of no role that it was another's."""
     (recorded / "dialogue" / "stage.json").unlink()
-    opened = open_models(named_roles(Recipe(model=ModelRecipe(api="replay"))), Settings(replay_from=recorded))
+    opened = open_models(named_roles(Recipe(model=ModelRecipe(api="replay"))), Settings(replay_from=recorded), SIDES)
     assert len({id(one) for one in opened.values()}) == 1
     assert opened["user"].endpoint.model == "big"
     await opened["user"].model.aclose()
