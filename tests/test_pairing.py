@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from selfinstruct.feedback_schema import PairSide
 from selfinstruct.pairing import Pair, Rejected, Unpaired, pairs_of, score_of
-from tests.annotated import Said, critiqued, rated
+from tests.judged_answers import Said, critiqued, rated
 
 # Systems §17.3: means of 4, 4, 3.5 and 2.
 BOOK = rated((4, 4, 4, 4), (5, "N/A", 4, 3), (4, 3, 4, 3), (2, 2, 2, 2))
 
 
 def side(number: int, score: float) -> PairSide:
-    """An answer of `tests.annotated`."""
+    """An answer of `tests.judged_answers`."""
     return PairSide(model=f"m{number}", response=f"answer {number}", score=score)
 
 

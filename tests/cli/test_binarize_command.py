@@ -12,9 +12,9 @@ from selfinstruct.feedback_schema import CritiquedInstruction, PreferencePair
 from selfinstruct.formats import FORMATS
 from selfinstruct.schema import Instruction, Provenance
 from selfinstruct.stages.binarize import Binarize
-from tests.annotated import critiqued, pair, rated
 from tests.cli.feedback_runs import SEED, binarized, filled, pairs_in, started
 from tests.command import Ended, data_files, invoke
+from tests.judged_answers import critiqued, pair, rated
 
 CHAIN = ("instructions", "sample", "rate", "critique", "binarize")
 FOUR = ((9.0, (5, 5, 5, 5)), (3.0, (4, 4, 4, 4)), (5.0, (3, "N/A", 3, 3)), (7.0, (2, 2, 2, 2)))

@@ -12,8 +12,8 @@ from selfinstruct.feedback_schema import CritiquedInstruction, PreferencePair, R
 from selfinstruct.formats import FORMATS, KINDS, Final, writer_of
 from selfinstruct.schema import Dialogue, Neighbour, Novelty, Provenance, TaskInstance
 from selfinstruct.store_files import line_of
-from tests.annotated import critiqued, pair, rated
 from tests.formats.dialogues import dialogue
+from tests.judged_answers import critiqued, pair, rated
 
 PROVENANCE = Provenance(seeds=("s1",), prompts=("p@1:00000000",), models=("m",), calls=("c1", "c2", "c3"))
 NOVELTY = Novelty(mode="above:0.5", nearest=(Neighbour(id="s1", score=0.5),))

@@ -13,7 +13,7 @@ from selfinstruct.feedback_schema import PreferencePair
 from selfinstruct.formats import FORMATS
 from selfinstruct.formats.transcript import transcript
 from selfinstruct.schema import Message
-from tests.annotated import HISTORY, pair
+from tests.judged_answers import HISTORY, pair
 
 ZH = (
     Message(role="system", content="简短。"),

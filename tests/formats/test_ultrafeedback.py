@@ -10,7 +10,7 @@ import pytest
 
 from selfinstruct.feedback_schema import RatedInstruction
 from selfinstruct.formats import FORMATS
-from tests.annotated import HISTORY, critiqued, rated
+from tests.judged_answers import HISTORY, critiqued, rated
 
 
 def row(record: RatedInstruction) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def row(record: RatedInstruction) -> dict[str, Any]:
 
 
 def answer(number: int, **more: Any) -> dict[str, Any]:
-    """What is there of each answer of `tests.annotated`, rated or not."""
+    """What is there of each answer of `tests.judged_answers`, rated or not."""
     return {
         "model": f"m{number}",
         "principle": "honesty",

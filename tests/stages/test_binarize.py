@@ -11,7 +11,7 @@ from selfinstruct.feedback_schema import PairSide, PreferencePair, RatedInstruct
 from selfinstruct.protocols import Job
 from selfinstruct.schema import Record, Reject
 from selfinstruct.stages.binarize import Binarize
-from tests.annotated import HISTORY, critiqued, rated
+from tests.judged_answers import HISTORY, critiqued, rated
 
 RECORD = rated((4, 4, 4, 4), (4, 4, 4, 4), (2, 2, 2, 2), history=HISTORY)
 PROVENANCE = RECORD.provenance.model_copy(update={"parents": ("instructions-0-0-0", "rate-0-0-0")})
