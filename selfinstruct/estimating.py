@@ -10,7 +10,7 @@ file of requests.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -63,6 +63,11 @@ def unopened_roles(recipe: Recipe, settings: Settings, roles: Collection[str]) -
 def first_request(plan: Plan) -> tuple[Endpoint, Request]:
     """The first call that a run would make, and who would get it. Openers that are given need none."""
     link = next(link for link in plan.links if link.stage.roles)
+    if plan.recipe.method == "ultrafeedback":
+        from selfinstruct import feedback_stand_ins  # with what only it reads
+
+        role, request = feedback_stand_ins.first_request(plan)
+        return plan.answering[role].endpoint, request
     if isinstance(link.stage, Dialogues):
         request, role = link.stage.prompt(dialogue_forecast.first_job(plan)), "assistant"
     else:
@@ -162,10 +167,13 @@ def of_run(plan: Plan, target: int) -> Forecast:
         so_far = dialogue_forecast.so_far(rows, manifests[-1])
         rows.close()
     calls: dict[str, tuple[int, ...]] = {}
-    if left_to_do.finished(plan, manifests, target):
+    if done := left_to_do.finished(plan, manifests, target):
         forecast.wanted = 0
         forecast.notes.append("this run is done: nothing would be sent")
-    else:
+    if plan.recipe.method == "ultrafeedback":
+        forecast.stages = {link.stage.name: Estimate() for link in plan.links if link.stage.roles}
+        return forecast if done else _of_feedback(plan, manifests, target, forecast, prices)
+    if not done:
         calls = left_to_do.calls(plan, manifests, forecast)
     measure = Measure(capped=caps.rest_on_bounds)
     for link in plan.links:
@@ -184,6 +192,30 @@ def of_run(plan: Plan, target: int) -> Forecast:
         *measure.assumptions(),
         *common_assumptions(settings),
     ]
+    return forecast
+
+
+def _of_feedback(
+    plan: Plan, manifests: left_to_do.Manifests, target: int, forecast: Forecast, prices: Mapping[str, Price | None]
+) -> Forecast:
+    """The forecast, filled in for a run of feedback that is not done."""
+    from selfinstruct import feedback_forecast  # with what only it reads
+
+    measure = Measure(capped=forecast.caps.rest_on_bounds)
+    whole = feedback_forecast.instructions(plan, manifests[plan.counted], target)
+    rows = _ledger(plan.path)
+    try:
+        found = feedback_forecast.of_feedback(plan, whole, manifests, prices, rows, measure)
+    finally:
+        if rows is not None:
+            rows.close()
+    here = sum(model.api in ("local", "vllm") for model in plan.recipe.pool)  # which take turns on their GPUs
+    side_by_side = len(plan.recipe.pool) / max(1, here / max(1, len(plan.settings.gpus)))
+    forecast.queues = [(("sample",), side_by_side), (("rate", "critique"), 1)]
+    forecast.wanted, forecast.stages, forecast.unpriced = found.instructions, found.stages, found.unpriced
+    forecast.reach = _share(forecast) if forecast.caps.any else None
+    forecast.assumptions += [feedback_forecast.ASSUMPTIONS, found.lengths]
+    forecast.assumptions += [*measure.assumptions(), *common_assumptions(plan.settings)]
     return forecast
 
 

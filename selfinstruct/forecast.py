@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -64,7 +64,8 @@ class Forecast:
 
     ``used`` is what the run's ledger counts already, ``recorded`` its answered calls by stage. ``reach`` is how many
     of the wanted the caps allow at the low, the likely and the high reckoning; None without caps. ``unpriced`` calls
-    are of models without a known price, and missing from the costs.
+    are of models without a known price, and missing from the costs. ``queues`` are groups of stages whose calls go to
+    so many backends side by side, each with limits of its own; without them all calls stand in one queue.
     """
 
     unit: str
@@ -77,6 +78,7 @@ class Forecast:
     recorded: dict[str, int] = field(default_factory=dict)
     reach: tuple[int, int, int] | None = None
     unpriced: int = 0
+    queues: Sequence[tuple[Collection[str], float]] = ()
     assumptions: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -106,7 +108,14 @@ class Forecast:
         settings = self.settings
         if not (settings.rpm or settings.tpm or settings.concurrency):
             return None
-        return tuple(_seconds(use, settings) for use in self.total)
+        slowest = [0.0, 0.0, 0.0]
+        for stages, backends in self.queues or [(self.stages, 1)]:
+            total = Estimate()
+            for name in stages:
+                total = total.plus(self.stages.get(name, Estimate()))
+            each = (_seconds(use, settings) / backends for use in total)
+            slowest = [max(pair) for pair in zip(slowest, each, strict=True)]
+        return tuple(slowest)
 
 
 # --- one call -------------------------------------------------------------------------------------------------------

@@ -98,7 +98,6 @@ class Account:
     target: int
     counted: str = ""
     tallies: dict[str, Tally] = field(default_factory=dict)
-    asking: set[str] = field(default_factory=set)
     spending: list[Spending] = field(default_factory=list)
     budget: Budget | None = None
     currency: str = "usd"
@@ -109,6 +108,7 @@ class Account:
     through: bool = False
     stopping: bool = False
     notes: list[str] = field(default_factory=list)
+    asking: set[str] = field(default_factory=set)
 
     def calls_of(self, stage: str) -> tuple[int, int, int]:
         """How many calls of a stage have been answered, and with how many tokens in and out."""

@@ -38,11 +38,11 @@ _BY_ROUND = (
 )
 
 
-# The same index; a step of a dialogue is a turn.
+# A step of a dialogue is a turn. From the attempts to their calls: the other way all attempts are read for each call.
 _BY_STEP = (
     "SELECT c.step, count(*), coalesce(sum(a.prompt_tokens), 0), coalesce(sum(a.completion_tokens), 0)"
-    " FROM calls c INDEXED BY calls_by_draw CROSS JOIN attempts a ON a.call = c.id"
-    " WHERE c.stage = ? AND c.round < ? AND a.state = 'settled' GROUP BY c.step ORDER BY c.step"
+    " FROM attempts a CROSS JOIN calls c ON c.id = a.call"
+    " WHERE a.stage = ? AND c.round < ? AND a.state = 'settled' GROUP BY c.step ORDER BY c.step"
 )
 
 

@@ -33,12 +33,17 @@ def of_roles(opened: Mapping[str, Opened], settings: Settings) -> dict[str, Pric
 
 
 def by_model(plan: Plan, prices: Mapping[str, Price | None]) -> dict[str, Price | None]:
-    """The prices by the names of the models; that of a pool's role is a mean, and no model's."""
-    return {
-        role.partition("/")[2] or plan.answering[role].endpoint.model: price
-        for role, price in prices.items()
-        if not (plan.recipe.pool and role == plan.recipe.pool_role)
-    }
+    """The prices by the names of the models; that of a pool's role is a mean, and no model's.
+
+    A model that costs something else in another role is named with it.
+    """
+    found: dict[str, Price | None] = {}
+    for role, price in prices.items():
+        if plan.recipe.pool and role == plan.recipe.pool_role:
+            continue
+        name = role.partition("/")[2] or plan.answering[role].endpoint.model
+        found[name if found.get(name, price) == price else f"{name} as {role}"] = price
+    return found
 
 
 def mixed(prices: Mapping[str, Price | None]) -> list[str]:

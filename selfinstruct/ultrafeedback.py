@@ -29,8 +29,8 @@ from selfinstruct.stages.critique import Critiques
 from selfinstruct.stages.rate import Ratings
 from selfinstruct.stages.sample import Samples, Wording
 
-_TOKENS_OF_RATINGS = 400
-"""Of the ratings of four texts in one aspect, about: a sentence or two for each."""
+_TOKENS_OF_RATING = 100
+"""Of the rating of one text in one aspect, about: a sentence or two."""
 
 _TOKENS_OF_CRITIQUE = 250
 
@@ -148,7 +148,7 @@ def _rate(parts: Parts) -> Link:
         seed=parts.recipe.seed,
     )
     audited: list[Filter[Any]] = [] if parts.recipe.critique.enabled else [Audited()]
-    return Link(stage, (*files.values(), repair), audited, len(ASPECTS), _TOKENS_OF_RATINGS)
+    return Link(stage, (*files.values(), repair), audited, len(ASPECTS), _TOKENS_OF_RATING * parts.recipe.sample.models)
 
 
 def _critique(parts: Parts) -> Link:

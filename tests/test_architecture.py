@@ -162,7 +162,11 @@ MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launc
 MAY_IMPORT["dialogue_forecast"] |= {"store"}
 MAY_IMPORT["role_prices"] = {"call_path", "config", "launch", "models", "money", "pricing"}
 MAY_IMPORT["left_to_do"] = {"forecast", "launch", "links", "store"}
+MAY_IMPORT["feedback_stand_ins"] = NOUNS_AND_VERBS | LEAVES | {"launch", "stages"}
+MAY_IMPORT["feedback_forecast"] = MAY_IMPORT["dialogue_forecast"] | {"dialogue_forecast", "feedback_stand_ins", "links"}
+MAY_IMPORT["feedback_forecast"] |= {"pricing", "role_prices"}
 MAY_IMPORT["estimating"] = MAY_IMPORT["launch"] | {"dialogue_forecast", "left_to_do", "role_prices"}
+MAY_IMPORT["estimating"] |= {"feedback_forecast", "feedback_stand_ins"}
 MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch"}  # what a run would cost
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()

@@ -144,8 +144,8 @@ def test_an_extension_is_planned_from_what_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["plan"], "Missing argument 'generate|dialogue|complete'"),
-        (["plan", "export"], "'export' is not one of 'generate', 'dialogue', 'complete'"),
+        (["plan"], "Missing argument 'generate|dialogue|feedback|complete'"),
+        (["plan", "export"], "'export' is not one of 'generate', 'dialogue', 'feedback', 'complete'"),
         (["plan", "generate", "--modle", "x"], "No such option: --modle"),
         (["plan", "generate", "-n", "many"], "--num-instructions 'many': expected a number"),
         (["plan", "complete"], "Missing argument 'REQUESTS.jsonl'"),
