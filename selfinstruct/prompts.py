@@ -26,11 +26,13 @@ import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import jinja2
 import orjson
+from jinja2.runtime import Context
 
 from selfinstruct.errors import ConfigProblem
 from selfinstruct.schema import Message, Rendering
@@ -90,7 +92,7 @@ class Prompt:
     opens: str | None
     template: jinja2.Template
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hex sha256 of the source, demos included."""
         return hashlib.sha256(self.text.encode()).hexdigest()
@@ -105,7 +107,7 @@ class Prompt:
         if rendering == "chat":
             return self.frame(**variables).around(history)
         try:
-            text = self._block("completion", {**variables, "history": history})
+            text = self._block("completion", self.template.new_context({**variables, "history": history}))
             return Rendered(text, None, self._stops(rendering, variables), self.opens)
         except jinja2.UndefinedError as error:
             raise ConfigProblem(f"prompt {self.name}: {error.message}") from error
@@ -113,7 +115,8 @@ class Prompt:
     def frame(self, **variables: Any) -> Frame:
         """The chat rendering with its variables filled in, for histories to come. Raises as `render` does."""
         try:
-            system, user = self._message("system", variables), self._message("user", variables)
+            context = self.template.new_context(variables)
+            system, user = self._message("system", context), self._message("user", context)
             return Frame(system, user, self._stops("chat", variables))
         except jinja2.UndefinedError as error:
             raise ConfigProblem(f"prompt {self.name}: {error.message}") from error
@@ -122,13 +125,13 @@ class Prompt:
         stops = (template.render(variables, rendering=rendering) for template in self.stop)
         return tuple(text for text in stops if text)
 
-    def _message(self, role: Literal["system", "user"], variables: dict[str, Any]) -> tuple[Message, ...]:
+    def _message(self, role: Literal["system", "user"], context: Context) -> tuple[Message, ...]:
         """The block of that name as a message; none where there is no such block, or nothing in it."""
-        content = self._block(role, variables).strip() if role in self.template.blocks else ""
+        content = self._block(role, context).strip() if role in self.template.blocks else ""
         return (Message(role=role, content=content),) if content else ()
 
-    def _block(self, name: str, variables: dict[str, Any]) -> str:
-        text = "".join(self.template.blocks[name](self.template.new_context(variables)))
+    def _block(self, name: str, context: Context) -> str:
+        text = "".join(self.template.blocks[name](context))
         # A final line break would make a base model start a new line instead of filling the open delimiter.
         return text.rstrip("\n")
 
@@ -181,9 +184,11 @@ def _split(path: Path, text: str) -> tuple[dict[str, Any], str]:
 
 def _compile(path: Path, source: str) -> jinja2.Template:
     try:
-        return _ENVIRONMENT.from_string(source)
+        template = _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise ConfigProblem(f"{path}: template line {error.lineno}: {error.message}") from error
+    template.globals = dict(template.globals)  # Jinja copies them each time: a ChainMap takes longer than the rest
+    return template
 
 
 def _blocks(path: Path, body: str) -> jinja2.Template:

@@ -72,6 +72,8 @@ def plain(text: str) -> str:
 
     One character for each, so that a place in it is the same place in the text.
     """
+    if text.isascii():
+        return text.lower()
     folded = simplified(text).translate(_WIDE)
     lower = folded.lower()
     return lower if len(lower) == len(folded) else "".join(c.lower() if len(c.lower()) == 1 else c for c in folded)
