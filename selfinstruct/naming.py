@@ -96,7 +96,8 @@ def key_of(recipe: Recipe, role: str, settings: Settings) -> ApiKey:
     SELFINSTRUCT_JUDGE_API_KEY are sent where their role is asked, and nowhere else. OPENAI_API_KEY is the key of the
     run's own model (unless that is a preset's, with a variable of its own), of OPENAI_BASE_URL, and of OpenAI itself. A
     role with an address of its own at another origin is sent its own key, or that of the preset it names or has the
-    address of, or none: also on this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for` does.
+    address of, or none: also on this machine, where somebody's proxy may listen. Raises `AccessDenied` as `key_for`
+    does.
     """
     model, run = recipe.played_by(role), recipe.model
     own = {

@@ -22,6 +22,7 @@ from selfinstruct.instruction_language import check_language
 from selfinstruct.instruction_run import InstructionRun
 from selfinstruct.links import Link, Parts, sampling_of
 from selfinstruct.protocols import Drop, Filter
+from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Rendering
 from selfinstruct.stages.binarize import Binarize
 from selfinstruct.stages.brought import Instructions
@@ -55,8 +56,18 @@ class Audited:
         return {**self._audit.row(), "warnings": self._audit.warnings()}
 
 
+def check(recipe: Recipe) -> None:
+    """Raise `UsageProblem` or `ConfigProblem` for a recipe that asks nothing, or too few: before anybody is opened."""
+    if not recipe.instructions.source:
+        raise UsageProblem("what are the models to be asked? --instructions FILE.jsonl, or --from RUN")
+    if recipe.binarize.score == "overall" and not recipe.critique.enabled:
+        raise UsageProblem("--score overall needs the critiques' scores: leave --no-critique out, or take --score mean")
+    _design(recipe)
+
+
 def chain(parts: Parts) -> list[Link]:
-    """The stages in their order. Raises `UsageProblem` or `BadData` for what cannot be asked."""
+    """The stages in their order. Raises as `check` does, and `BadData` for a file that cannot be asked."""
+    check(parts.recipe)
     makers: list[Callable[[Parts], Link]] = [_instructions, _sample, _rate]
     makers += [_critique] if parts.recipe.critique.enabled else []
     return [*(make(parts) for make in makers), _binarize(parts)]
@@ -64,8 +75,6 @@ def chain(parts: Parts) -> list[Link]:
 
 def _instructions(parts: Parts) -> Link:
     recipe = parts.recipe.instructions
-    if not recipe.source:
-        raise UsageProblem("what are the models to be asked? --instructions FILE.jsonl, or --from RUN")
     opening = InstructionFile.open if recipe.entry == "file" else InstructionRun.open
     brought = opening(Path(recipe.source))
     check_language(brought, parts.recipe.lang)
@@ -105,7 +114,7 @@ def _sample(parts: Parts) -> Link:
     names = [model.alias for model in parts.recipe.pool]
     prompt = parts.prompt("sample", "answer")
     stage = Samples(
-        design=sampling_design.design(recipe.design, names, recipe.models, parts.recipe.seed),
+        design=_design(parts.recipe),
         wording=_wording(parts, prompt.demos),
         prompt_file=prompt,
         renderings={name: parts.roles.get(f"assistant/{name}", parts.rendering) for name in names},
@@ -115,6 +124,11 @@ def _sample(parts: Parts) -> Link:
         seed=parts.recipe.seed,
     )
     return Link(stage, (prompt,), [])
+
+
+def _design(recipe: Recipe) -> sampling_design.Design:
+    names = [model.alias for model in recipe.pool]
+    return sampling_design.design(recipe.sample.design, names, recipe.sample.models, recipe.seed)
 
 
 def _wording(parts: Parts, wordings: Sequence[dict[str, Any]]) -> Callable[[str, Random], Wording]:
@@ -175,7 +189,5 @@ def _of_judge(parts: Parts) -> Rendering:
 
 def _binarize(parts: Parts) -> Link:
     recipe = parts.recipe.binarize
-    if recipe.score == "overall" and not parts.recipe.critique.enabled:
-        raise UsageProblem("--score overall needs the critiques' scores: leave --no-critique out, or take --score mean")
     stage = Binarize(recipe.score, recipe.rejected, recipe.exclude_source, parts.recipe.seed)
     return Link(stage, (), [])

@@ -130,7 +130,7 @@ MAY_IMPORT["judge_baiting"] = {"gated_pattern", "lexicon", "turn_text"}
 MAY_IMPORT["audit"] = {"audit_lines", "audit_sums", "feedback_schema", "judge_baiting"}
 MAY_IMPORT["audit_sums"] = MAY_IMPORT["audit_lines"] = set()
 MAY_IMPORT["ultrafeedback"] = NOUNS_AND_VERBS | LEAVES | {"audit", "filters", "instruction_file", "instruction_run"}
-MAY_IMPORT["ultrafeedback"] |= {"instruction_language", "links", "principles", "sampling_design", "stages"}
+MAY_IMPORT["ultrafeedback"] |= {"instruction_language", "links", "principles", "recipe", "sampling_design", "stages"}
 # Screening rows of anybody's data.
 MAY_IMPORT["suite"] = {
     "errors",

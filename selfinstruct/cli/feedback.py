@@ -207,7 +207,7 @@ def feedback(
 
     The same command again resumes an interrupted run and does nothing for a finished one.
     """
-    from selfinstruct import config
+    from selfinstruct import config, ultrafeedback
 
     settings = options.settings_of(context)
     asked_models = _pool(pool, engine, recipe, set_ or [], quiet=quiet)
@@ -244,6 +244,7 @@ def feedback(
     resolved = config.resolve(recipe, set_ or [], flags)
     if no_critique and until is Until.critique:
         raise UsageProblem("--until critique and --no-critique: leave one of them out")
+    ultrafeedback.check(resolved)
     running.check_who_answers(context, resolved, ())
     wanted, more = running.number_of(num_instructions, "--num-instructions") if num_instructions else (None, False)
     asked = running.Asked(run or "", wanted, more)
