@@ -60,7 +60,9 @@ def _of_size(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"{row['instructions']} instructions are too few to say anything by (fewer than {FEW})"
     if found := {source: count for source, count in row["sources"].items() if for_evaluation(source)}:
         left_out = " ".join(f"--exclude-source {shlex.quote(source)}" for source in found)
-        yield f"{sum(found.values())} instructions are TruthfulQA's, which models are evaluated with: {left_out}"
+        many = sum(found.values())
+        told = "1 instruction is" if many == 1 else f"{many} instructions are"
+        yield f"{told} TruthfulQA's, which models are evaluated with: {left_out}"
 
 
 def _of_judge(row: Mapping[str, Any]) -> Iterator[str]:
@@ -131,10 +133,18 @@ def _of_answers(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_models(row: Mapping[str, Any]) -> Iterator[str]:
+    for name, of in row["models"].items():
+        if of["replaced"] and not of["completions"]:
+            reasons = ", ".join(f"{reason} {count}" for reason, count in of["replaced"].items())
+            yield f"{name} never answered, and others took its places: {reasons}"
     replaced = {}
     for name, of in row["models"].items():
         times = sum(of["replaced"].values())
-        if times + of["completions"] >= FEW and times / (times + of["completions"]) > MOST_REPLACED:
+        if (
+            of["completions"]
+            and times + of["completions"] >= FEW
+            and times / (times + of["completions"]) > MOST_REPLACED
+        ):
             replaced[name] = times / (times + of["completions"])
     if replaced:
         yield f"others answered in the place of {_shares(replaced)}"

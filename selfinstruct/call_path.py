@@ -30,6 +30,7 @@ from selfinstruct.errors import ConfigProblem, Interrupted, LimitReached
 from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import Spending
 from selfinstruct.models.admitted import Admitted
+from selfinstruct.models.named import Named
 from selfinstruct.models.opening import Opened
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.retrying import Retrying
@@ -157,7 +158,8 @@ def build_roles(
     for role, one in opened.items():
         turns = of_backends.get(id(one.model)) or _queue(one, gate, budget, settings)
         of_backends[id(one.model)] = queues[role] = turns
-        admitted = Admitted(one.model, ledger, one.endpoint, turns, tariff_of(one, settings, role), budget)
+        backend: Model = Named(one.model, role.partition("/")[2]) if "/" in role else one.model
+        admitted = Admitted(backend, ledger, one.endpoint, turns, tariff_of(one, settings, role), budget)
         asked: Model = _retrying(admitted, gate, turns)
         models[role] = Recorded(Seated(asked, one.guest, seats) if one.guest else asked, ledger, one.endpoint, answered)
     return CallPath(models, gate, budget, queues, seats)

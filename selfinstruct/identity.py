@@ -136,10 +136,11 @@ def of_stage(
     seed_bytes = b"\n".join(seed.model_dump_json().encode() for seed in seeds)
     asks = (role for role in asked if role != "teacher" and role.partition("/")[0] in link.stage.roles)
     roles = {role: _who(recipe.played_by(role), asked[role]) for role in asks}
+    stands = _standing(recipe, link)
     identity = {
         **shared,
         link.table: own,
-        "model": _who(recipe.played_by("teacher"), asked["teacher"]),
+        "model": _who(recipe.played_by(stands), asked[stands]),
         **({"roles": roles} if roles else {}),
         "prompts": {prompt.name: f"version {prompt.version}, sha256 {prompt.digest}" for prompt in link.prompts},
         "filters": [type(item).__name__ for item in link.filters],
@@ -158,6 +159,16 @@ def of_stage(
         prompts={prompt.name: prompt.text for prompt in link.prompts},
         paths=_paths(values) if recipe.method in ("ultrachat", "ultrafeedback") else {},
     )
+
+
+def _standing(recipe: Recipe, link: Link) -> str:
+    """Whose block is the stage's ``model``: the run's own, or for want of one somebody whom it has to do with.
+
+    So a judge may still be chosen after all has been sampled.
+    """
+    if recipe.method != "ultrafeedback":
+        return "teacher"
+    return "judge" if "judge" in link.stage.roles else recipe.pool_roles[0]
 
 
 def _paths(values: Mapping[str, Any]) -> dict[str, Any]:

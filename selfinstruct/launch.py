@@ -267,6 +267,7 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
         try:
             if (asking := _passes(plan, chain, path)) is not None:
                 await runner_of(chain[:1]).run()  # what is asked is known before anybody is
+                chain[0].last_round = None  # where the whole chain ends its own runner finds out
                 await asking.run(chain[1].screened)
             await runner.run()
         finally:
@@ -323,6 +324,7 @@ def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> No
 
     A run without a single recorded answer has no bytes to protect: a mistaken address or parameter can be mended.
     """
+    _check_method(plan)
     upstream: identity.StageIdentity | None = None
     pending = []
     for link, refiltered in zip_longest(plan.links, plan.refiltered):
@@ -339,6 +341,16 @@ def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> No
     for folder, now in pending:
         folder.mkdir(mode=0o700, exist_ok=True)
         identity.write(folder, now)
+
+
+def _check_method(plan: Plan) -> None:
+    """Raise `ConfigProblem` where the folder is another method's run: two chains in one folder hide each other."""
+    started = identity.of_run(plan.path)
+    before, now = started[0].identity.get("method", "self-instruct") if started else "", plan.recipe.method
+    if started and before != now:
+        raise ConfigProblem(
+            f"{plan.path}: is a run of the method {before}, and not of {now}: give this one a name of its own (--run)"
+        )
 
 
 def _chain(plan: Plan, models: Mapping[str, Model], account: Account) -> list[StageRun]:

@@ -48,9 +48,9 @@ class Passes:
             for task in await self.gate.first_of(tasks):
                 tasks.remove(task)
                 error = None if task.cancelled() else task.exception()
-                if error is not None and not isinstance(error, Withdrawn):
+                if error is not None:
                     failure = failure or error
-                    self.gate.close(error if isinstance(error, SelfinstructError) else None)
+                    self.gate.close()
         if failure is not None:
             raise failure
 
@@ -63,8 +63,14 @@ class Passes:
 
     async def _work(self, jobs: Iterator[tuple[Job, int]], name: str) -> None:
         for job, seat in jobs:  # all workers draw from one iterator: the next job is whoever's is free
-            if isinstance(await self.stage.ask(job, seat, name, self.models), Away):
-                return  # the run itself finds somebody for its seats
+            try:
+                if isinstance(await self.stage.ask(job, seat, name, self.models), Away):
+                    return  # the run itself finds somebody for its seats
+            except Withdrawn:
+                return  # the run is stopping, and whoever stops it says why
+            except SelfinstructError as error:
+                self.gate.close(error)  # now, not when the pass is over: the next call may fail too, and may cost
+                raise
 
     def _jobs(self, name: str, from_round: int) -> Iterator[tuple[Job, int]]:
         """The jobs in which this model has a seat, and which."""

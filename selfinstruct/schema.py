@@ -97,9 +97,10 @@ class Sampling(Noun):
 class Request(Noun):
     """What a stage asks of a model: a prompt to continue, or messages to answer. Names no vendor and no model.
 
-    ``answer_schema`` is the JSON Schema that the answer has to fit; None asks for text. ``body``, with the ``path`` it
-    goes to, is the request as it is sent: a line of somebody's request file, or what became of the other fields once it
-    was written down.
+    ``answer_schema`` is the JSON Schema that the answer has to fit; None asks for text. A model held to it writes
+    its keys in the schema's order, which is kept where ``schema_in_order`` says so, and else the alphabet's. ``body``,
+    with the ``path`` it goes to, is the request as it is sent: a line of somebody's request file, or what became of the
+    other fields once it was written down.
     """
 
     draw: Draw
@@ -108,6 +109,7 @@ class Request(Noun):
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
     answer_schema: dict[str, Any] | None = None
+    schema_in_order: bool = False
     path: str = ""
     body: bytes | None = None
 

@@ -63,6 +63,8 @@ def check(recipe: Recipe) -> None:
     if recipe.binarize.score == "overall" and not recipe.critique.enabled:
         raise UsageProblem("--score overall needs the critiques' scores: leave --no-critique out, or take --score mean")
     _design(recipe)
+    for source in recipe.sample.shares:
+        principles.shares_of(recipe.sample.principles, source, recipe.sample.shares)
 
 
 def chain(parts: Parts) -> list[Link]:
@@ -161,8 +163,11 @@ def _rate(parts: Parts) -> Link:
         not_applicable=recipe.not_applicable,
         seed=parts.recipe.seed,
     )
-    audited: list[Filter[Any]] = [] if parts.recipe.critique.enabled else [Audited()]
-    return Link(stage, (*files.values(), repair), audited, len(ASPECTS), _TOKENS_OF_RATING * parts.recipe.sample.models)
+    last = not parts.recipe.critique.enabled
+    audited: list[Filter[Any]] = [Audited()] if last else []
+    data = {"critique": "left out"} if last else {}
+    tokens = _TOKENS_OF_RATING * parts.recipe.sample.models
+    return Link(stage, (*files.values(), repair), audited, len(ASPECTS), tokens, data)
 
 
 def _critique(parts: Parts) -> Link:

@@ -57,7 +57,7 @@ def body(endpoint: Endpoint, request: Request) -> dict[str, Any]:
     if path(request) == CHAT:
         fields["messages"] = [message.model_dump() for message in request.messages or ()]
         fields[endpoint.token_field] = max_tokens
-        fields |= _response_format(endpoint, request.answer_schema)
+        fields |= _response_format(endpoint, request)
     else:
         fields["prompt"] = request.prompt
         fields["max_tokens"] = max_tokens  # the older API knows no other name
@@ -77,11 +77,14 @@ def _within(limits: Limits, values: dict[Any, Any]) -> dict[str, Any]:
     }
 
 
-def _response_format(endpoint: Endpoint, schema: dict[str, Any] | None) -> dict[str, Any]:
+def _response_format(endpoint: Endpoint, request: Request) -> dict[str, Any]:
+    schema: Any = request.answer_schema
     if schema is None or endpoint.json_mode == "none":
         return {}
     if endpoint.json_mode == "json_object":
         return {"response_format": {"type": "json_object"}}
+    if request.schema_in_order:
+        schema = orjson.Fragment(orjson.dumps(schema))  # whose keys `canonical` leaves as they stand
     described = {"name": "tasks", "strict": True, "schema": schema}
     return {"response_format": {"type": "json_schema", "json_schema": described}}
 

@@ -52,8 +52,10 @@ class Voices(Api):
     ``fault`` is asked first, with the model and how many calls came before: a status to answer with, or None.
     """
 
-    def __init__(self, voice: Voice = says, *, latency: Callable[[Random], float] = lambda rng: 0.0) -> None:
-        super().__init__()
+    def __init__(
+        self, voice: Voice = says, *, latency: Callable[[Random], float] = lambda rng: 0.0, port: int = 0
+    ) -> None:
+        super().__init__(port)
         self.asked: Counter[tuple[str, str]] = Counter()
         self.keys: Counter[tuple[str, str]] = Counter()
         self.bodies: list[dict[str, Any]] = []

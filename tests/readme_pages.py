@@ -87,9 +87,14 @@ def options(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", re.sub("`vllm serve [^`]*`", "", text)))
 
 
-def pool_of(name: str) -> str:
-    """The text of the pool that a README shows."""
-    (text,) = [block for block in blocks(read(name)) if block.startswith("[[model]]")]
+def pools_of(name: str) -> list[str]:
+    """The texts of the pools that a README shows, in order."""
+    return [block for block in blocks(read(name)) if block.startswith(("[[model]]", "model = ["))]
+
+
+def questions_of(name: str) -> str:
+    """The lines of the file of instructions that a README shows."""
+    (text,) = [block for block in blocks(read(name)) if block.startswith('{"instruction"')]
     return text
 
 

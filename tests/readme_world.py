@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import orjson
@@ -22,12 +23,16 @@ from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.models import conversion
 from selfinstruct.models.fake import scripted_answer
 from selfinstruct.schema import Draw, Message, Request
+from tests import judges
 from tests.command import CANARY, ROOT, Ended, invoke
 from tests.models.loopback import Reply, chat, problem
 from tests.stub_engine import STUB, model_folder
 
 ENOUGH = 24
 """A round of the scripted model brings more, so every stage is gone through; larger targets are lowered to it."""
+
+A_ROUND = 8
+"""Of feedback, whose instructions are there already, a round is enough: each of them is asked about twelve times."""
 
 COUNTS = ("-n", "--num-instructions")
 RUN = "self-instruct-en-gpt-3.5-turbo"
@@ -37,21 +42,25 @@ CONTEXT = 32768
 """Tokens that the stand-in's models take, as those they stand in for do."""
 
 
-def fewer(count: str) -> str:
+def fewer(count: str, enough: int = ENOUGH) -> str:
     """A target that a test can wait for."""
-    return f"{'+' * count.startswith('+')}{min(int(count), ENOUGH)}"
+    return f"{'+' * count.startswith('+')}{min(int(count), enough)}"
 
 
 # --- who answers ------------------------------------------------------------------------------------------------------
 
 
 class Provider:
-    """Answers as a provider would: with its models, with what the script says to a prompt, or that the key is wrong."""
+    """Answers as a provider would: with its models, with what the script says to a prompt, or that the key is wrong.
+
+    Whoever is asked to judge does, and ``judged`` are models whose answers differ, as there is something to judge then.
+    """
 
     refuses = False
 
-    def __init__(self, models: Sequence[str]) -> None:
+    def __init__(self, models: Sequence[str], judged: Sequence[str] = ()) -> None:
         self._models = models
+        self._judged = judged
 
     def __call__(self, path: str, body: Any, number: int) -> Reply:
         """The reply to one request."""
@@ -59,7 +68,11 @@ class Provider:
             return 401, {}, problem("no such key")
         if body is None:
             return 200, {}, orjson.dumps({"object": "list", "data": [{"id": name} for name in self._models]})
-        reply = orjson.loads(chat(scripted(body)))
+        if body["model"] in self._judged:
+            said, _ = judges.speak(body, Random(orjson.dumps(body)))
+        else:
+            said = judges.judged(body) if _is_to_judge(body) else scripted(body)
+        reply = orjson.loads(chat(said))
         return 200, {}, orjson.dumps(reply | {"model": body["model"]})
 
 
@@ -79,6 +92,14 @@ def scripted(body: Mapping[str, Any]) -> str:
     )
     ends = [said.find(stop) for stop in body.get("stop") or () if stop in said]
     return said[: min(ends, default=len(said))]
+
+
+def _is_to_judge(body: Mapping[str, Any]) -> bool:
+    """Whether a request shows what a judge is to go by."""
+    return (
+        re.search("(?m)^# (Criterion: |评分标准：|Feedback on an answer|评阅一份回答)", judges.asked(dict(body)))
+        is not None
+    )
 
 
 _ARRAY = '{"tasks": ['
@@ -193,11 +214,15 @@ class Session:
     def _here(self, words: list[str]) -> list[str]:
         """The words of a command as they are entered here: placeholders filled, less wanted, at our server."""
         words = [RUN if word == "RUN" else self._unanswered() if word == "CALL" else word for word in words]
-        if words[0] in ("generate", "dialogue"):
-            words = [fewer(word) if words[at - 1] in COUNTS else word for at, word in enumerate(words)]
-        if "--base-url" in words:
-            words[words.index("--base-url") + 1] = self.url
-        return [*words, "--base-url", self.url] if "--endpoint" in words else words
+        if words[0] in ("generate", "dialogue", "feedback"):
+            enough = A_ROUND if words[0] == "feedback" else ENOUGH
+            words = [fewer(word, enough) if words[at - 1] in COUNTS else word for at, word in enumerate(words)]
+        for whose in ("", "judge-"):
+            if f"--{whose}base-url" in words:
+                words[words.index(f"--{whose}base-url") + 1] = self.url
+            if f"--{whose}endpoint" in words:
+                words += [f"--{whose}base-url", self.url]
+        return words
 
     def _unanswered(self) -> str:
         """A call without an answer: the run was extended, and the provider refused the key."""

@@ -13,11 +13,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Serving:
-    """Starts on ``with``; stops at its end, whatever it is still doing. ``url`` has no path."""
+    """Starts on ``with``; stops at its end, whatever it is still doing. ``url`` has no path; a port of 0 is any one."""
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Handler, port: int = 0) -> None:
         self.url = ""
-        self._handle = handle
+        self._handle, self._port = handle, port
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="serving", daemon=True)
         self._runner: web.ServerRunner
@@ -36,7 +36,7 @@ class Serving:
     async def _start(self) -> None:
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def _stop(self) -> None:
@@ -50,9 +50,9 @@ class Serving:
 class Api:
     """A server of an API; ``url`` is its base URL, which ends with ``/v1``. Who inherits says what it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.url = ""
-        self._serving = Serving(self._handle)
+        self._serving = Serving(self._handle, port)
 
     def __enter__(self) -> Self:
         self.url = f"{self._serving.__enter__().url}/v1"

@@ -171,7 +171,7 @@ MAY_IMPORT["estimating"] |= MAY_IMPORT["launch"] | {"batch", "forecast", "launch
 # Does everything on disk fit together, and how is it mended?
 MAY_IMPORT["findings"] = set()
 MAY_IMPORT["ledger_audit"] = {"errors", "findings", "ledger_file", "schema", "wire"}
-MAY_IMPORT["shard_audit"] = {"feedback_schema", "findings", "identity", "ledger_audit", "schema", "store", "store_files"}
+MAY_IMPORT["shard_audit"] = {"findings", "identity", "ledger_audit", "store", "store_files"} | NOUNS_AND_VERBS
 # What `doctor` looks at.
 MAY_IMPORT["machine_checks"] = {"config", "errors", "run_folder"}
 MAY_IMPORT["checkup"] = LEAVES | {"call_path", "config", "endpoints", "engine", "machine_checks", "model_recipe"}
@@ -206,7 +206,7 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
 # Siblings in these folders know nothing of each other, except the modules named here, which all of them may import.
 SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "models": set(),
-    "stages": {"demos", "judging", "lists", "together"},  # what a prompt shows, how lists are read, how a judge is asked
+    "stages": {"demos", "judging", "lists", "together"},  # what a prompt shows, how lists and judges are asked for
     "filters": set(),
     "guards": set(),
     "formats": {"transcript"},
@@ -548,11 +548,12 @@ def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
     """Option values are spelled out in cli/ so that --help stays light; they may not drift from what is there."""
     from selfinstruct import feedback_schema, pairing, principles, sampling_design
     from selfinstruct.cli import binarize, dialogue, export, feedback, generate, options
+    from selfinstruct.config import COMMANDS
     from selfinstruct.formats import FORMATS
     from selfinstruct.methods import METHODS
 
     assert [api.value for api in options.Api] == list(get_args(model_recipe.Api)) == list(model_recipe.DEFAULT_MODELS)
-    assert [method.value for method in generate.Method] == [name for name in METHODS if name not in ("ultrachat", "ultrafeedback")]
+    assert [method.value for method in generate.Method] == [name for name in METHODS if name not in COMMANDS]
     assert list(get_args(recipe.Method)) == list(METHODS)
     assert [sector.value for sector in dialogue.Sector] == list(get_args(schema.Sector)) == list(recipe.ENTRIES)
     assert [format.value for format in export.Format] == list(FORMATS)

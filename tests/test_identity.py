@@ -230,7 +230,13 @@ def test_no_field_of_the_recipe_is_forgotten(run: Run) -> None:
     """Every field is in the identity of some stage, or is known to change no byte that is not already counted."""
     flat = {key for stage in ("bootstrap", "classify", "instances") for key in run.identity(stage).identity}
     other_methods = {name for name in Recipe.model_fields if name in set(chain(*STAGES.values())) - flat}
-    by_content = {"seed_tasks", "user", "assistant", "judge", "pool"}  # seeds under "seeds", who plays a role under "roles"
+    by_content = {
+        "seed_tasks",
+        "user",
+        "assistant",
+        "judge",
+        "pool",
+    }  # seeds under "seeds", who plays a role under "roles"
     assert set(Recipe.model_fields) - flat == by_content | other_methods
     counted = set(run.identity().identity["model"])
     named_otherwise = {"name", "alias", "base_url", "engine"}  # the endpoint's `model` and `identity`

@@ -16,8 +16,10 @@ import typer
 from selfinstruct import errors
 from selfinstruct.cli import app
 from selfinstruct.engine import server as engine_server
+from selfinstruct.feedback_schema import ASPECTS
 from selfinstruct.recipe import Recipe, known_keys
 from tests.command import CANARY, ROOT
+from tests.judges import rating_of, score_of
 from tests.models.loopback import Loopback, Received
 from tests.readme_pages import (
     BOTH,
@@ -26,7 +28,8 @@ from tests.readme_pages import (
     blocks,
     commands,
     options,
-    pool_of,
+    pools_of,
+    questions_of,
     read,
     recipe_keys,
     section,
@@ -34,7 +37,7 @@ from tests.readme_pages import (
     spans,
     tables,
 )
-from tests.readme_world import ENOUGH, RUN, Provider, Session, at_this_machine, listed, machine, model
+from tests.readme_world import A_ROUND, ENOUGH, RUN, Provider, Session, at_this_machine, listed, machine, model
 from tests.stub_engine import starts
 
 NOT_RUN = {
@@ -42,6 +45,7 @@ NOT_RUN = {
     "make test": "it would run this test again",
     "make generate": "it builds an environment first, then runs `selfinstruct generate`, which is run here",
     "make dialogue": "the same for `selfinstruct dialogue`",
+    "make feedback": "the same for `selfinstruct feedback`",
     "pip install": "it builds an environment; tests/test_wheel.py installs the package",
     "make setup-vllm": "it installs several GB; `make test-vllm` works with what it makes",
     "selfinstruct models convert": "it needs vLLM's own environment; tests/models/test_conversion.py converts",
@@ -83,11 +87,11 @@ def test_both_readmes_name_the_same_options_keys_and_words_of_code() -> None:
     assert set(spans(chinese)) ^ set(spans(english)) == set()
 
 
-def test_both_readmes_show_the_same_pool() -> None:
-    """Comments aside."""
-    english, chinese = (tomllib.loads(pool_of(name)) for name in BOTH)
+def test_both_readmes_show_the_same_pools() -> None:
+    """Comments aside; that of feedback has more models than answer an instruction."""
+    english, chinese = ([tomllib.loads(pool) for pool in pools_of(name)] for name in BOTH)
     assert chinese == english
-    assert len(english["model"]) >= 3
+    assert [len(pool["model"]) for pool in english] == [3, 5]
 
 
 def test_both_tables_of_figures_have_the_same_numbers() -> None:
@@ -117,13 +121,16 @@ TALKS = {
 }
 """The README's dialogues."""
 
+JUDGED = {"judged": 3, "feedback-en-gpt-4.1": 3, "checked": A_ROUND, "feedback-zh-qwen-plus": A_ROUND}
+"""The README's runs of feedback, and how many instructions each has: those of the page, or of another run."""
+
 
 def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page, in one folder, at servers that answer; each ends as documented."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine_server, "LOOK_EVERY", 0.02)
     environment = machine(tmp_path / "machine")
-    provider = Provider(sorted(set(re.findall(r"--model (\S+)", read(ENGLISH)))))
+    provider = Provider(sorted(set(re.findall(r"--model (\S+)", read(ENGLISH)))), _names(pools_of(ENGLISH)[1]))
     with Loopback(provider) as server:
         _write_the_users_files(server.url)
         base = f"{server.url}/v1"
@@ -140,6 +147,12 @@ def test_every_command_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Mo
     _files_are_what_they_are_called()
     _vllm_was_started_as_the_page_says(tmp_path / "machine")
     _pools_were_drawn_from()
+    _answers_were_judged()
+
+
+def _names(pool: str) -> list[str]:
+    """The models of a pool's text."""
+    return [model["name"] for model in tomllib.loads(pool)["model"]]
 
 
 def _write_the_users_files(url: str) -> None:
@@ -150,7 +163,9 @@ def _write_the_users_files(url: str) -> None:
     Path("requests.jsonl").write_text(line, "utf-8")
     named = [line.replace('"q1"', f'"{name}"').replace("gpt-4o-mini", name) for name in ("gpt-4.1-mini", "qwen3-8b")]
     Path("mixed.jsonl").write_text("".join(named), "utf-8")
-    Path("mine.toml").write_text(at_this_machine(pool_of(ENGLISH), url), "utf-8")
+    for name, pool in zip(("mine.toml", "five.toml"), pools_of(ENGLISH), strict=True):
+        Path(name).write_text(at_this_machine(pool, url), "utf-8")
+    Path("questions.jsonl").write_text(questions_of(ENGLISH), "utf-8")
     model(Path("my-model"), Path("machine").absolute())
     Path("notes").mkdir()
     Path("notes/pond.md").write_text(
@@ -177,8 +192,8 @@ def _runs_are_whole() -> None:
     """Every run has the shards of its stages; every dialogue whole rounds."""
     runs = {path.parent.name for path in Path("output").glob("*/ledger.sqlite3")}
     assert {"self-instruct-zh-gpt-3.5-turbo", "alpaca-en-gpt-4.1-mini", "belle-zh-qwen-plus", RUN} <= runs
-    assert runs > TALKS
-    for run in runs - TALKS:
+    assert runs > TALKS | JUDGED.keys()
+    for run in runs - TALKS - JUDGED.keys():
         assert len(list(Path("output", run).glob("*/shard-0.jsonl"))) == (3 if run.startswith("self") else 1)
     for run in TALKS:
         talks = rows(f"output/{run}/dialogue/shard-0.jsonl")
@@ -220,13 +235,37 @@ def _vllm_was_started_as_the_page_says(machine: Path) -> None:
 
 def _pools_were_drawn_from() -> None:
     """All of its models are at work, one in each task and each conversation, and lines name theirs."""
-    pool = {model["name"] for model in tomllib.loads(pool_of(ENGLISH))["model"]}
+    pool = set(_names(pools_of(ENGLISH)[0]))
     tasks = [row["provenance"]["models"] for row in rows(f"output/alpaca-en-{POOL}/alpaca/shard-0.jsonl")]
     talks = [row["provenance"]["models"] for row in rows(f"output/dialogue-world-en-{POOL}/dialogue/shard-0.jsonl")]
     assert {name for (name,) in tasks} == pool
     assert {frozenset(names) for names in talks} == {frozenset({"gpt-4.1-mini", name}) for name in pool}
     answers = rows("answers-pool/results.jsonl")
     assert [row["response"]["body"]["model"] for row in answers] == [row["custom_id"] for row in answers]
+
+
+def _answers_were_judged() -> None:
+    """Four of the five models an instruction, all by the rule of the judge that plays here; and pairs come of it."""
+    pool, answers = set(_names(pools_of(ENGLISH)[1])), 0
+    for run, count in JUDGED.items():
+        records = rows(f"output/{run}/critique/shard-0.jsonl")
+        assert len(records) == count, run
+        for record in records:
+            names = {answer["model"] for answer in record["completions"]}
+            assert len(names) == 4, run
+            assert names < pool, run
+            for answer in record["completions"]:
+                given = {aspect: annotation["rating"] for aspect, annotation in answer["annotations"].items()}
+                assert given == {aspect: rating_of(answer["response"], aspect) for aspect in ASPECTS}
+                assert (answer["first_score"] or answer["overall_score"]) == score_of(answer["response"])
+                answers += 1
+    assert answers == 4 * sum(JUDGED.values())
+    pairs = rows("output/judged/binarize/shard-0.jsonl")
+    assert [row["chosen"][0]["content"] for row in rows("pairs.jsonl")] == [row["chosen"]["response"] for row in pairs]
+    assert {
+        row["score_chosen"] > row["score_rejected"] for row in (*rows("lowest.jsonl"), *rows("every-pair.jsonl"))
+    } == {True}
+    assert [row["source"] for row in rows("feedback.jsonl")] == ["evol_instruct", "flan_v2_flan2021", "truthful_qa"]
 
 
 def word_after(option: str, words: Sequence[str]) -> str:

@@ -154,6 +154,7 @@ REQUEST_CHANGES: dict[str, Request] = {
     "sampling": CHAT.model_copy(update={"sampling": Sampling(temperature=0.7, top_p=0.5, max_tokens=6)}),
     "stop": CHAT.model_copy(update={"stop": ()}),
     "answer_schema": ASKED,
+    "schema_in_order": ASKED.model_copy(update={"schema_in_order": True}),
     "path": CHAT.model_copy(update={"path": "/v1/completions"}),
     "body": CHAT.model_copy(update={"body": b"{}"}),
 }

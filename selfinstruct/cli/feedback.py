@@ -195,7 +195,8 @@ def feedback(
     deadline: options.Deadline = None,
     max_unusable: options.MaxUnusable = None,
     recipe: Annotated[
-        str | None, typer.Option(metavar="NAME|FILE.toml", help="A recipe of ours (ultrafeedback), or a TOML file.")
+        str | None,
+        typer.Option(metavar="NAME|FILE.toml", help="A recipe of ours (ultrafeedback, demo-feedback), or a TOML file."),
     ] = None,
     set_: options.SetOption = None,
     dry_run: options.DryRun = False,
@@ -266,7 +267,7 @@ def _pool(
     if (gone := pool_recipes.retired(source)) and not quiet:
         typer.echo(
             f"selfinstruct: pool '{source}' without {', '.join(gone)}, which cannot be asked any more"
-            f" ('selfinstruct models check --pool {source}' says why)",
+            f" ('selfinstruct models check {source}' says why)",
             err=True,
         )
     return pool_recipes.pooled(source, running.engine_of(engine), without_retired=True)

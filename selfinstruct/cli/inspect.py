@@ -114,13 +114,14 @@ def _answered(path: Path, requests: int) -> dict[str, Any]:
 def _status_text(row: dict[str, Any], money: list[str]) -> str:
     what = f"{row['parent']} refiltered" if row["parent"] else f"target {row['target']}"
     lines = [f"{row['run']}  ({what})"]
+    wide = max(12, *(len(stage["stage"]) + 1 for stage in row["stages"]))
     for stage in row["stages"]:
         if "answered" in stage:
             counts = f"{stage['answered']:>8} answered{stage['failed']:>7} failed{stage['waiting']:>8} waiting"
         else:
             counts = f"{stage['accepted']:>8} in shards{sum(stage['rejects'].values()):>8} rejects"
         paid = f"{stage['calls']:>8} calls{stage['tokens']:>11} tokens"
-        lines.append(f"  {stage['stage'] + ' ':<12}{stage['state']:<10}{counts}{paid}")
+        lines.append(f"  {stage['stage']:<{wide}}{stage['state']:<10}{counts}{paid}")
         if stage.get("rejects"):
             lines.append("    " + ", ".join(f"{reason} {count}" for reason, count in stage["rejects"].items()))
     lines += [f"  {line}" for line in money]

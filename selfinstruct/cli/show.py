@@ -145,8 +145,10 @@ def _show_text(path: Path, found: dict[str, Any]) -> str:
 
 def _field(name: str, value: Any) -> str:
     """A field for people; the turns of a dialogue below each other."""
-    if name == "messages":
+    if name in ("messages", "history"):
         return f"{name}:\n" + "\n".join(map(_message, value))
+    if name == "completions":
+        return f"{name}:" + "".join(f"\n{_as_json(one)}" for one in value)
     return f"{name}: " + (
         ", ".join(f"{k} {v}" for k, v in value.items() if v) if isinstance(value, dict) else str(value)
     )

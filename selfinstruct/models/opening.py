@@ -132,10 +132,10 @@ def _openai(recipe: ModelRecipe, key: ApiKey, settings: Settings) -> Opened:
 
     if not key.value and recipe.base_url == DEFAULT_BASE_URL:
         variables = " or ".join(dict.fromkeys(("OPENAI_API_KEY", key.variable)))
-        raise AccessDenied(
-            f"no API key: set {variables}, or point --base-url at a server of yours,"
-            " or leave --api out to use the embedded model"
-        )
+        otherwise = "--base-url at a server of yours, or leave --api out to use the embedded model"
+        if key.variable == "SELFINSTRUCT_JUDGE_API_KEY":
+            otherwise = "--judge-base-url at a server of yours"
+        raise AccessDenied(f"no API key: set {variables}, or point {otherwise}")
     _check_bounds(recipe, settings)
     urls = (recipe.base_url, *recipe.replicas)
     limit = settings.concurrency or API_CONCURRENCY * len(urls)
@@ -221,7 +221,7 @@ def _embedded(recipe: ModelRecipe, settings: Settings) -> Opened:
     endpoint = _endpoint(recipe, gguf_identity(path)).model_copy(update={"send_seed": True})
     threads = settings.threads or default_threads()
     model = LlamaModel(endpoint, path, threads=threads, context=recipe.context, cache_prompt=not recipe.reproducible)
-    return Opened(model, endpoint, "completion", settings.concurrency or EMBEDDED_CONCURRENCY)
+    return Opened(model, endpoint, rendering_of(recipe), settings.concurrency or EMBEDDED_CONCURRENCY)
 
 
 def _gguf(recipe: ModelRecipe, settings: Settings) -> Path:

@@ -59,6 +59,9 @@ class RatedText(NamedTuple):
     types_rationale: str
 
 
+_PLACE: Final = re.compile(r"[<＜〈‹][^<＜〈‹>＞〉›]*[>＞〉›]")
+
+
 class Wanted(NamedTuple):
     """What the judge was asked for."""
 
@@ -77,6 +80,11 @@ def plain(text: str) -> str:
     folded = simplified(text).translate(_WIDE)
     lower = folded.lower()
     return lower if len(lower) == len(folded) else "".join(c.lower() if len(c.lower()) == 1 else c for c in folded)
+
+
+def is_reason(said: str) -> bool:
+    """Whether a rationale says anything: more than white space, or the place to be filled in, "<why this rating>"."""
+    return bool(said.strip()) and _PLACE.fullmatch(said.strip()) is None
 
 
 def rating_of(said: str, *, na: bool) -> int | None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.rating_sections import Label, Section, sections
-from selfinstruct.parsing.rating_values import RatedText, Wanted, rating_of, types_of
+from selfinstruct.parsing.rating_values import RatedText, Wanted, is_reason, rating_of, types_of
 
 # Which rationale is the types' and which the rating's, by the order of the labels: T(ype), G (rating), R(ationale).
 _TYPED: Final = {"TRGR": (0, 1), "TRRG": (0, 1), "RTRG": (0, 1), "RTGR": (0, 1), "GRTR": (1, 0), "RGRT": (1, 0)}
@@ -152,7 +152,7 @@ def _rationales(labels: Sequence[Label], wanted: Wanted) -> tuple[str, str]:
         letters += "" if letter in "TG" and letter in letters else letter  # repeated, with the same value
         reasons += [label] if "rationale" in label.kind else []
     needed = 1 + wanted.types
-    said = [label for label in reasons if label.text()]
+    said = [label for label in reasons if is_reason(label.text())]
     if len(reasons) > needed:
         raise ParseError("doubled_section", f"{len(reasons)} rationales")
     if len(said) < needed:

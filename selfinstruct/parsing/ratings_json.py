@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.json_nodes import Node
 from selfinstruct.parsing.one_value import one_value
-from selfinstruct.parsing.rating_values import RatedText, Wanted, plain, rating_of, types_of
+from selfinstruct.parsing.rating_values import RatedText, Wanted, is_reason, plain, rating_of, types_of
 
 _NUMBER: Final = re.compile(r"\s*(?:(?:text|output|response|answer|文本|输出|回答)\s*[_#-]?\s*)?(\d{1,4})(?:\.0)?\s*")
 _WHOLE: Final = re.compile(r"[^\S\n]*(-?\d+(?:\.\d+)?)[^\S\n]*")
@@ -159,6 +159,6 @@ def _reason(entry: Node, *names: str) -> str:
     texts = {node.says.strip() for node in said if node.kind == "string"}
     if len(texts) > 1:
         raise ParseError("doubled_section", f"two of {names[0]}")
-    if not any(texts):
+    if not any(map(is_reason, texts)):
         raise ParseError("missing_rationale", names[0])
     return texts.pop()

@@ -23,7 +23,7 @@ FAR: Final = 4.0
 """So far apart are an overall score and twice the mean of the ratings when they disagree. The published repair asks
 again about a 10 beside a mean of 3, and keeps one beside a mean above 4 (systems §6.5)."""
 
-_SCORE: Final = {"type": "number", "minimum": 1, "maximum": 10}
+_SCORE: Final = {"type": "integer", "minimum": 1, "maximum": 10}
 
 
 class Critique(NamedTuple):
@@ -34,6 +34,7 @@ class Critique(NamedTuple):
     first_score: float | None
     completions: Sequence[Completion]
     problem: ParseError | None = None
+    refused: str = ""  # the call that will never be answered
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Critiques:
             stop=shown.stop,
             sampling=self.sampling,
             answer_schema=_object(properties) if self.form == "json" else None,
+            schema_in_order=True,
         )
 
     def parse(self, completion: Completion, request: Request) -> tuple[str, float]:
@@ -112,7 +114,7 @@ class Critiques:
                 asked.append(await judge.complete(request))
                 feedback, score = self.parse(asked[-1], request)
             except RequestRefused as refusal:
-                return Critique(None, None, None, asked, refused(refusal))
+                return Critique(None, None, None, asked, refused(refusal), refusal.call)
             except ParseError as error:
                 problem = error
                 self.first_answers.note(asked[-1], problem)
@@ -189,9 +191,10 @@ def _missing(job: Job, completion: int, found: Critique, index: int) -> Reject:
     """A completion whose critique stays unread. One of them counts for the instruction."""
     record: RatedInstruction = job.material
     assert found.problem is not None
+    calls = (*(one.call for one in found.completions), *filter(None, (found.refused,)))
     return Reject(
         id=job.id(index),
-        provenance=record.provenance.model_copy(update={"calls": tuple(one.call for one in found.completions)}),
+        provenance=record.provenance.model_copy(update={"calls": calls}),
         stage=job.stage,
         reason=found.problem.reason,
         detail=found.problem.detail,

@@ -20,7 +20,7 @@ _LABEL = 3  # characters that tell a label of a prompt from other text
 class FirstAnswers:
     """Sees whether any of a judge's answers could be read; ``stage`` is who asks. Changes no byte, only when to stop.
 
-    Answers from the ledger count, too: a run that was stopped so stops again before it pays anything more.
+    Answers from the ledger count, too: a run that was stopped so stops again for what was already on its way, at most.
     """
 
     stage: str
@@ -40,7 +40,7 @@ class FirstAnswers:
             shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
             raise ConfigProblem(
                 f"{self.stage}: none of the judge's first {self.unread} answers says what was asked for ({problem}):"
-                " take another judge with --judge-model, or --format json where its server keeps to a schema;"
+                " take another judge with --judge-model, or another --format (json where its server keeps to a schema);"
                 f" its first answer was:\n{shown or '(nothing)'}"
             )
 
@@ -70,8 +70,13 @@ def whole(request: Request, completion: Completion) -> str:
 
 
 def again(request: Request, answer: Completion, repair: Rendered, k: int) -> Request:
-    """The request once more, with the answer that could not be read and what to do about it."""
+    """The request once more, with the answer that could not be read and what to do about it.
+
+    Where the repair ends an answer sooner it does so here; what keeps to a schema ends by itself.
+    """
     update: dict[str, object] = {"draw": request.draw.model_copy(update={"k": k})}
+    if request.answer_schema is None:
+        update["stop"] = tuple(dict.fromkeys((*request.stop, *repair.stop)))
     if request.messages is not None:
         said = Message(role="assistant", content=answer.text.strip() or "…")
         update["messages"] = (*request.messages, said, *(repair.messages or ()))

@@ -58,6 +58,7 @@ class Said(NamedTuple):
     turn: Turn
     texts: tuple[RatedText | ParseError, ...]
     completions: Sequence[Completion]
+    refused: str = ""  # the call that will never be answered
 
     @property
     def problem(self) -> ParseError | None:
@@ -129,6 +130,7 @@ class Ratings:
             stop=shown.stop,
             sampling=self.sampling,
             answer_schema=self._schema(turn, len(record.completions)) if self.form == "json" else None,
+            schema_in_order=True,
         )
 
     def parse(self, completion: Completion, request: Request, turn: Turn) -> list[RatedText | ParseError]:
@@ -146,11 +148,12 @@ class Ratings:
         first = request = self.prompt(job, turn)
         asked: list[Completion] = []
         best: Sequence[RatedText | ParseError] = ()
+        never = ""
         for k in range(1, self.max_reasks + 2):
             try:
                 asked.append(await judge.complete(request))
             except RequestRefused as refusal:
-                best = best or [refused(refusal)] * len(turn.order)
+                best, never = best or [refused(refusal)] * len(turn.order), refusal.call
                 break
             slots, problem = self._read(asked[-1], request, turn)
             best = slots if not best or _faults(slots) < _faults(best) else best
@@ -158,7 +161,7 @@ class Ratings:
                 break
             request = again(first, asked[-1], self._repair(problem, turn), k)
         by_completion = sorted(zip(turn.order, best, strict=True), key=lambda placed: placed[0])
-        return Said(turn, tuple(text for _, text in by_completion), asked)
+        return Said(turn, tuple(text for _, text in by_completion), asked, never)
 
     def _read(
         self, completion: Completion, request: Request, turn: Turn
@@ -182,7 +185,7 @@ class Ratings:
         ratings: list[Any] = [1, 2, 3, 4, 5, *(["N/A"] if turn.aspect in self.not_applicable else [])]
         rating, rationale = {"rating": {"enum": ratings}}, {"rationale": {"type": "string"}}
         types = {
-            "type": {"type": "array", "items": {"enum": [1, 2, 3]}},
+            "type": {"type": "array", "items": {"enum": [1, 2, 3]}, "maxItems": 3},
             "type_rationale": {"type": "string"},
         }
         fields: dict[str, Any] = {
@@ -257,7 +260,7 @@ def _missing(job: Job, said: Said, index: int) -> Reject:
     record: SampledInstruction = job.material
     problem = said.problem
     assert problem is not None
-    calls = tuple(completion.call for completion in said.completions)
+    calls = (*(completion.call for completion in said.completions), *filter(None, (said.refused,)))
     return Reject(
         id=job.id(index),
         provenance=record.provenance.model_copy(update={"calls": calls}),

@@ -67,7 +67,7 @@ def test_a_role_without_a_model_of_its_own_is_played_by_the_runs() -> None:
 
 def test_every_role_but_the_runs_own_has_a_key_and_a_price_of_its_own() -> None:
     """Whoever may be elsewhere may have another account."""
-    assert ROLES == (*SIDES, "judge")
+    assert (*SIDES, "judge") == ROLES
     assert {f"{role}_{what}" for role in ROLES[1:] for what in ("api_key", "price")} <= Settings.model_fields.keys()
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from selfinstruct.admission.gate import Gate
 from selfinstruct.admission.seats import Seats
-from selfinstruct.errors import ModelError, RequestRefused, SelfinstructError, Withdrawn
+from selfinstruct.errors import ConfigProblem, ModelError, RequestRefused, SelfinstructError, Withdrawn
 from selfinstruct.ledger import Ledger
 from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.seated import Seated
@@ -105,3 +105,50 @@ async def test_closing_closes_the_model_below() -> None:
     below, guest = Scripted(), Guest()
     await Seated(below, guest, Seats(1, [guest], Gate())).aclose()
     assert (below.closed, guest.went) == (1, 0)
+
+
+async def test_a_model_that_did_not_start_is_not_waited_for_again() -> None:
+    """Every later call fails at once, with the same error; what is loaded beside it stays where it is."""
+    broken, other = Guest(), Guest()
+    seats = Seats(1, [broken, other], Gate(), 0)
+    below, beside = Scripted(), Scripted()
+    model = Seated(below, broken, seats)
+    problem = broken.problem = ConfigProblem("out of memory")
+    errors = await asyncio.gather(*(model.complete(request(n)) for n in range(3)), return_exceptions=True)
+    broken.problem = None
+    assert (await Seated(beside, other, seats).complete(request())).text == "echo of p"
+    errors += await asyncio.gather(model.complete(request(4)), return_exceptions=True)
+    assert errors == [problem] * 4
+    assert (broken.came, other.came, other.went, below.asked) == (0, 1, 0, [])
+
+
+async def test_a_call_that_is_withdrawn_says_nothing_of_its_model() -> None:
+    """The run had no use for that one; the next call loads the model."""
+    a, b = Guest(), Guest()
+    gate = Gate()
+    seats = Seats(1, [a, b], gate, 0)
+    door = asyncio.Event()
+    at_work = asyncio.create_task(Seated(Scripted(door=door), a, seats).complete(request()))
+    while not a.came:
+        await asyncio.sleep(0)
+    model = Seated(Scripted(), b, seats)
+    waits = asyncio.create_task(model.complete(request(round=9)))
+    await asyncio.sleep(0)
+    gate.end("words", 5)  # the stage of the calls that `request` makes
+    with pytest.raises(Withdrawn):
+        await waits
+    door.set()
+    await at_work
+    assert (await asyncio.wait_for(model.complete(request(round=5)), 5)).text == "echo of p"
+    assert (a.went, b.came) == (1, 1)
+
+
+async def test_a_call_that_fails_says_nothing_of_its_model_either() -> None:
+    """It had started: the next call is sent."""
+    guest = Guest()
+    below = Scripted(lambda asked, n: ModelError("a hiccup") if n == 0 else echo(asked, n))
+    model = Seated(below, guest, Seats(1, [guest], Gate(), 0))
+    with pytest.raises(ModelError, match="a hiccup"):
+        await model.complete(request())
+    assert (await model.complete(request())).text == "echo of p"
+    assert (guest.came, len(below.asked)) == (1, 2)

@@ -44,7 +44,7 @@ from selfinstruct.models.recorded import Recorded
 from selfinstruct.models.replay import ReplayModel
 from selfinstruct.money import Price
 from selfinstruct.naming import named
-from selfinstruct.protocols import Model
+from selfinstruct.protocols import Model, Replaceable
 from selfinstruct.schema import Completion, Endpoint, Request
 from tests.models.scripted import ENDPOINT, Scripted, answer, request, until
 
@@ -404,6 +404,52 @@ async def test_answers_that_are_no_completions_become_a_verdict(ledger: Ledger) 
     assert len(model.asked) == 1
     assert states(ledger) == {("unusable", "UnusableResponse"): 1}
     assert path.budget.committed == BOUND  # the server counted something; what, it did not say
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+async def test_a_call_that_is_forgone_is_never_asked_again(ledger: Ledger, asked_before: bool) -> None:
+    """Never sent, or sent in vain: from now on it is a verdict, found by the very request, and costs nothing."""
+    model = Scripted(NotSent("connection refused"))
+    path = Around(model, ledger)
+    if asked_before:
+        with pytest.raises(NotSent):
+            await path.recorded.complete(request())
+    await path.recorded.forgo(request(), "down for 900 s")
+    again = Scripted()
+    with pytest.raises(RequestRefused, match=r"\Adown for 900 s\Z") as refusal:
+        await Around(again, ledger).recorded.complete(request())
+    key = wire.call_key(ENDPOINT, request())
+    assert (refusal.value.verdict, refusal.value.call, again.asked) == ("replaced", key, [])
+    call = ledger.rows.find(request().draw, key)
+    assert call is not None
+    assert (call.state, call.path, call.body) == (
+        "replaced",
+        wire.COMPLETIONS,
+        wire.canonical(wire.body(ENDPOINT, request())),
+    )
+    assert states(ledger) == ({("failed", "NotSent"): 1} if asked_before else {})
+    assert path.budget.reserved == path.budget.committed == Totals()
+
+
+async def test_only_that_call_is_forgone(ledger: Ledger) -> None:
+    """Other draws, and the same words to another model, are asked as ever; a run that goes on knows."""
+    model = Scripted()
+    path = Around(model, ledger)
+    await path.recorded.forgo(request(1), "down")
+    assert (await path.recorded.complete(request(0))).text == (await path.recorded.complete(request(2))).text
+    other = Recorded(path.admitted, ledger, Endpoint(identity="tests", model="another"))
+    assert (await other.complete(request(1))).text == "echo of p"
+    assert [asked.draw.slot for asked in model.asked] == [0, 2, 1]
+    with Ledger(ledger.path) as later, pytest.raises(RequestRefused, match="down"):
+        await Recorded(model, later, ENDPOINT).complete(request(1))
+    assert len(model.asked) == 3
+
+
+async def test_recorded_is_a_model_that_can_be_replaced(ledger: Ledger) -> None:
+    """What stands below it is not: nobody there keeps records."""
+    path = Around(Scripted(), ledger)
+    assert isinstance(path.recorded, Replaceable)
+    assert not isinstance(path.admitted, Replaceable)
 
 
 async def test_a_call_skipped_by_hand_is_not_asked(ledger: Ledger) -> None:

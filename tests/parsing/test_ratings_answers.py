@@ -549,6 +549,7 @@ FAULTS = {
     "a label without a rating": ("Rating:\nRationale: a", TWO, "missing_rating"),
     "no reason": ("Rating: 4", TWO, "missing_rationale"),
     "an empty reason": ("Rating: 4\nRationale:\n\n---", TWO, "missing_rationale"),
+    "the place for a reason": ("Rating: 4\nRationale: <why this rating>", TWO, "missing_rationale"),
     "an unlabelled reason": ("Rating: 4\nIt is fine.", TWO, "missing_rationale"),
     "two ratings": ("Rating: 4\nRationale: a\nRating: 5", TWO, "doubled_rating"),
     "a rating and none": ("Rating: 4\nRationale: a\nRating: N/A", TWO, "doubled_rating"),

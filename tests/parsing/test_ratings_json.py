@@ -106,6 +106,7 @@ def test_doubt_about_which_text_is_which_fails_all(text: str, reason: str) -> No
         ),
         *(
             ({"rating": 4, "rationale": " "}, TWO, "missing_rationale"),
+            ({"rating": 4, "rationale": "＜为什么评这个分＞"}, TWO, "missing_rationale"),
             ({"rating": 4, "rationale": None}, TWO, "missing_rationale"),
         ),
         *(({"rating": 4, "rationale": "a", "Rationale": "b"}, TWO, "doubled_section"),),
