@@ -29,7 +29,7 @@ space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
 .PHONY: help setup setup-vllm demo test test-slow test-vllm check bench bench-alpaca bench-client bench-dialogue \
-	bench-filter bench-vllm generate dialogue complete filter format clean
+	bench-feedback bench-filter bench-vllm generate dialogue feedback complete filter format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -103,6 +103,13 @@ dialogue: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(c
 		$(call flag,OPENERS,--openers) $(call flag,FROM,--from) \
 		$(call flag,MATERIALS,--materials) $(call flag,N,--num-dialogues) $(call flag,RUN,--run)
 
+feedback: $(VENV)/.ready-run $(if $(filter local,$(call given,JUDGE_API)),$(VENV)/.model)  ## several models answer, a judge rates them: make feedback [INSTRUCTIONS=] [FROM=] [POOL=] [JUDGE_MODEL=] [JUDGE_API=] [JUDGE_ENDPOINT=] [GPUS=] [LANG_=] [FORMAT=] [N=] [MAX_COST=] [RUN=]
+	$(BIN)/selfinstruct feedback $(call flag,INSTRUCTIONS,--instructions) $(call flag,FROM,--from) \
+		$(call flag,POOL,--pool) $(call flag,JUDGE_MODEL,--judge-model) $(call flag,JUDGE_API,--judge-api) \
+		$(call flag,JUDGE_ENDPOINT,--judge-endpoint) $(call flag,GPUS,--gpus) $(call flag,LANG_,--lang) \
+		$(call flag,FORMAT,--format) $(call flag,N,--num-instructions) $(call flag,MAX_COST,--max-cost) \
+		$(call flag,RUN,--run)
+
 complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [POOL=] [GPUS=] [MAX_COST=]
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
 		$(call flag,ENDPOINT,--endpoint) $(call flag,MODEL,--model) $(call flag,POOL,--pool) $(call flag,GPUS,--gpus) \
@@ -144,6 +151,9 @@ bench-client: $(VENV)/.ready-test  ## the call path against a bare aiohttp loop
 
 bench-dialogue: $(VENV)/.ready-test  ## dialogues against a server that talks, killed on the way: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_dialogue.py $(BENCH)
+
+bench-feedback: $(VENV)/.ready-test  ## answers and judgements against a server that plays both, killed on the way: [BENCH=]
+	$(BIN)/python tests/benchmarks/bench_feedback.py $(BENCH)
 
 # The curve of the README is drawn with matplotlib, which nothing else needs.
 bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; six minutes: [BENCH=]
