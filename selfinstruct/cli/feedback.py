@@ -14,6 +14,7 @@ from selfinstruct.errors import UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.model_recipe import ModelRecipe
+    from selfinstruct.recipe import Recipe
 
 POOL = "ultrafeedback-17"
 """Who is asked, unless it is said: UltraFeedback's models (systems §6.2)."""
@@ -246,6 +247,8 @@ def feedback(
     if no_critique and until is Until.critique:
         raise UsageProblem("--until critique and --no-critique: leave one of them out")
     ultrafeedback.check(resolved)
+    if not quiet:
+        _tell_of_judge(resolved)
     running.check_who_answers(context, resolved, ())
     wanted, more = running.number_of(num_instructions, "--num-instructions") if num_instructions else (None, False)
     asked = running.Asked(run or "", wanted, more)
@@ -271,6 +274,18 @@ def _pool(
             err=True,
         )
     return pool_recipes.pooled(source, running.engine_of(engine), without_retired=True)
+
+
+def _tell_of_judge(recipe: Recipe) -> None:
+    """Say so where the judge is one that its maker has shut down: the published one has been."""
+    from selfinstruct import naming, pool_recipes
+    from selfinstruct.model_recipe import DEFAULT_BASE_URL
+
+    judge = naming.named_roles(recipe).judge
+    if judge is None or judge.base_url != DEFAULT_BASE_URL:
+        return
+    if gone := pool_recipes.retired(POOL).get(judge.name):
+        typer.echo(f"selfinstruct: the judge {judge.name}: {gone}; --judge-model names another", err=True)
 
 
 def _entry(output_dir: Path, instructions: Path | None, run: str | None) -> tuple[str | None, str | None]:

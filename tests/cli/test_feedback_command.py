@@ -24,6 +24,7 @@ from tests.annotating import (
     instructions,
     job,
     rows,
+    words,
 )
 from tests.command import ROOT, data_files, invoke
 from tests.faults.dialogue_server import DialogueServer, openers
@@ -454,3 +455,14 @@ def test_models_and_a_judge_that_continue_text_are_asked_so(server: Voices, tmp_
     check_ratings(run)
     check_scores(run)
     check_pairs(run)
+
+
+def test_a_judge_that_its_maker_has_shut_down_is_told(server: Voices, tmp_path: Path) -> None:
+    """The published one, at its maker's address: another server may well have a model of that name."""
+    told = "selfinstruct: the judge gpt-4: OpenAI shut gpt-4"
+    sent = words(server, tmp_path)
+    at = sent.index("--judge-base-url")
+    ended = invoke(*sent[:at], *sent[at + 4 :], "--dry-run")
+    assert (ended.code, ended.err.startswith(told)) == (0, True), ended.err
+    elsewhere = invoke(*sent[: at + 2], *sent[at + 4 :], "--dry-run")
+    assert (elsewhere.code, told in elsewhere.err) == (0, False), elsewhere.err
