@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from selfinstruct.errors import DamagedRun, OutputFailed
 from selfinstruct.schema import Instruction, Neighbour, Novelty, Provenance, Record, Reject
-from selfinstruct.store import WINDOW, Manifest, Shard, StageStore, Tally, lines_of, read_manifest, round_of
+from selfinstruct.store import WINDOW, Shard, StageStore, Tally, lines_of, read_manifest, round_of
 from selfinstruct.store_files import line_of, pretty, write_whole
 
 Round = list[list[Record | Reject]]
@@ -160,11 +160,21 @@ def test_the_manifest_adds_up(folder: Path) -> None:
 def test_a_stage_without_a_record_still_has_a_manifest(folder: Path) -> None:
     """Zero rounds are done: nothing but the state is written."""
     opened(folder).finish("exhausted")
-    assert contents(folder) == {
-        "manifest.json": pretty(
-            Manifest(stage="bootstrap", kind="Instruction", state="exhausted", rounds_per_shard=2).model_dump()
-        )
-    }
+    ended = {"stage": "bootstrap", "kind": "Instruction", "state": "exhausted", "rounds_per_shard": 2, "shards": []}
+    assert contents(folder) == {"manifest.json": pretty(ended)}
+
+
+def test_what_is_told_of_all_records_stands_in_the_manifest_of_a_finished_stage(folder: Path) -> None:
+    """It is there again as long as the stage is whole; a stage that goes on past its end has nothing to tell yet."""
+    store = opened(folder)
+    store.add_round([])
+    store.finish("complete", {"records": 0})
+    told = read_manifest(folder)
+    assert told is not None and told.audit == {"records": 0}
+    whole, longer = opened(folder), opened(folder)
+    whole.load(whole_shards_only=False)
+    longer.load(whole_shards_only=True)
+    assert (whole.manifest.audit, longer.manifest.audit) == ({"records": 0}, None)
 
 
 def test_json_for_people_is_indented_and_ends_with_a_line_feed() -> None:

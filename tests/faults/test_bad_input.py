@@ -161,7 +161,7 @@ def test_a_recipe_that_is_not_there_lists_those_that_are(tmp_path: Path) -> None
         fake(tmp_path, "--recipe", "demoo"),
         78,
         "demoo",
-        "shipped recipes: alpaca, belle, demo, demo-dialogue, self-instruct, ultrachat",
+        "shipped recipes: alpaca, belle, demo, demo-dialogue, demo-feedback, self-instruct, ultrachat, ultrafeedback",
     )
 
 
