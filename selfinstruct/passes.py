@@ -1,14 +1,17 @@
-"""Local models one after the other: each is loaded once, asked all there is for it to answer, and makes room.
+"""Local models one after the other: each is loaded, asked all there is for it to answer, and makes room.
 
 A run that asks several models of this machine for each instruction would load each of them anew for every few
 instructions. Here the answers of one model are asked for as far as the instructions go, and left in the ledger; then
-those of the next. The run itself finds them there, and decides what becomes of each, in the order it always has.
+those of the next, while the models of an API answer beside them. What failed is given to the design's next in the same
+way, wave by wave: a model is loaded once in each. The run itself finds all that in the ledger, and decides what becomes
+of it, in the order it always has.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from selfinstruct.admission.gate import Gate
@@ -16,12 +19,30 @@ from selfinstruct.errors import SelfinstructError, Withdrawn
 from selfinstruct.feedback_schema import SourcedInstruction
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Job, Model
-from selfinstruct.stages.sample import Away, Samples
+from selfinstruct.stages.sample import Samples, Taken
 from selfinstruct.stages.together import all_of
 from selfinstruct.store import StageStore
 
+Place = tuple[int, int]
+"""Round and slot of a job."""
+
 _AHEAD = 2
 """Calls under way for each that may be in flight: some are only looked up."""
+
+
+class _Seats:
+    """Who has the seats of a job after some of its models have failed."""
+
+    def __init__(self, order: Sequence[str], seats: int) -> None:
+        self.names = list(order[:seats])
+        self.following = list(order[seats:])
+
+    def give_away(self, seats: Iterable[int]) -> Iterator[tuple[str, int]]:
+        """The next names for these seats, in their order, as the stage itself gives them; none where nobody is left."""
+        for seat in sorted(seats):
+            if self.following:
+                self.names[seat] = self.following.pop(0)
+                yield self.names[seat], seat
 
 
 @dataclass(frozen=True)
@@ -36,13 +57,26 @@ class Passes:
     gate: Gate
 
     async def run(self, from_round: int) -> None:
-        """Every local model, all its answers from a round on. A model that is away raises nothing: the run replaces it.
+        """Every model, all its answers from a round on; then the seats that stayed empty, until none can be filled.
 
         Raises what stops a run, once what is in flight has come home, as long as the gate waits for it.
         """
+        taken: dict[Place, _Seats] = {}
+        wave = {name: self._first(name, from_round) for name in self._names()}
+        while wave and not self.gate.closed:
+            empty: dict[Place, set[int]] = {}
+            await self._wave(wave, empty)
+            given: dict[str, list[tuple[Place, int]]] = {}
+            for place in sorted(empty):
+                seats = taken.setdefault(place, _Seats(self._order(place), self.stage.models))
+                for name, seat in seats.give_away(empty[place]):
+                    given.setdefault(name, []).append((place, seat))
+            wave = {name: self._jobs(seats) for name, seats in given.items()}
+
+    async def _wave(self, wave: Mapping[str, Iterator[tuple[Job, int]]], empty: dict[Place, set[int]]) -> None:
+        """Ask the models that have something to be asked, the local ones one after the other."""
         free = asyncio.Semaphore(self.places)
-        local = [role for role, one in self.opened.items() if "/" in role and one.guest is not None]
-        tasks = {asyncio.create_task(self._pass(role, free, from_round)) for role in local}
+        tasks = {asyncio.create_task(self._pass(name, jobs, free, empty)) for name, jobs in wave.items()}
         failure: BaseException | None = None
         while tasks:
             for task in await self.gate.first_of(tasks):
@@ -54,32 +88,45 @@ class Passes:
         if failure is not None:
             raise failure
 
-    async def _pass(self, role: str, free: asyncio.Semaphore, from_round: int) -> None:
-        name = role.partition("/")[2]
-        async with free:
-            jobs = self._jobs(name, from_round)
-            workers = max(1, _AHEAD * self.opened[role].concurrency)
-            await all_of(self._work(jobs, name) for _ in range(workers))
+    async def _pass(
+        self, name: str, jobs: Iterator[tuple[Job, int]], free: asyncio.Semaphore, empty: dict[Place, set[int]]
+    ) -> None:
+        opened = self.opened[f"assistant/{name}"]
+        workers = max(1, _AHEAD * opened.concurrency)
+        async with free if opened.guest is not None else nullcontext():
+            await all_of(self._work(name, jobs, empty) for _ in range(workers))
 
-    async def _work(self, jobs: Iterator[tuple[Job, int]], name: str) -> None:
+    async def _work(self, name: str, jobs: Iterator[tuple[Job, int]], empty: dict[Place, set[int]]) -> None:
         for job, seat in jobs:  # all workers draw from one iterator: the next job is whoever's is free
             try:
-                if isinstance(await self.stage.ask(job, seat, name, self.models), Away):
-                    return  # the run itself finds somebody for its seats
+                answer = await self.stage.ask(job, seat, name, self.models)
             except Withdrawn:
                 return  # the run is stopping, and whoever stops it says why
             except SelfinstructError as error:
                 self.gate.close(error)  # now, not when the pass is over: the next call may fail too, and may cost
                 raise
+            if not isinstance(answer, Taken):
+                empty.setdefault((job.round, job.slot), set()).add(seat)
 
-    def _jobs(self, name: str, from_round: int) -> Iterator[tuple[Job, int]]:
-        """The jobs in which this model has a seat, and which."""
+    def _names(self) -> list[str]:
+        return [role.partition("/")[2] for role in self.opened if "/" in role]
+
+    def _first(self, name: str, from_round: int) -> Iterator[tuple[Job, int]]:
+        """The jobs in which this model has a seat from the beginning, and which."""
         for round in range(from_round, self.instructions.rounds):
-            records: Sequence[SourcedInstruction] = self.instructions.of_round(round)
-            for job in self.stage.plan(round, records, ()):
+            for job in self.stage.plan(round, self.instructions.of_round(round), ()):
                 asked = self.stage.asked(job.material)
                 if name in asked:
                     yield job, asked.index(name)
+
+    def _jobs(self, seats: Iterable[tuple[Place, int]]) -> Iterator[tuple[Job, int]]:
+        """The jobs of these places, each with its seat."""
+        for (round, slot), seat in seats:
+            yield self.stage.plan(round, self.instructions.of_round(round), ())[slot], seat
+
+    def _order(self, place: Place) -> tuple[str, ...]:
+        round, slot = place
+        return self.stage.design.order(self.instructions.of_round(round)[slot].place)
 
 
 def needed(opened: Mapping[str, Opened], places: int) -> bool:
