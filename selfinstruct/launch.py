@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selfinstruct import __version__, call_path, identity, links, resources, run_folder, seed_tasks
+from selfinstruct import call_path, identity, links, resources, run_folder, seed_tasks, settling
 from selfinstruct.admission.budget import Budget
 from selfinstruct.config import Settings
 from selfinstruct.errors import BadData, ConfigProblem, LimitReached, UnusableAnswers
@@ -211,7 +210,8 @@ def run(plan: Plan, account: Account, watch: Watch) -> None:
     """Run to the account's target, or resume. Raises what stopped it; the account is true either way."""
     held = run_folder.held(plan.path, allow_network=plan.settings.allow_network_fs)
     with held, Ledger(plan.path / "ledger.sqlite3", sync=plan.settings.sync) as ledger:
-        settle_identity(plan, account, started_before=ledger.rows.has_answers())
+        begun = settling.hardly_begun(plan, ledger.rows)
+        settling.settle(plan, account, started_before=ledger.rows.has_answers(), hardly_begun=begun)
         work(plan, ledger, account, watch)
 
 
@@ -317,40 +317,6 @@ def _tell_what_is_short(plan: Plan, account: Account, accepted: int) -> None:
 
 
 # --- the chain as it stands on disk -----------------------------------------------------------------------------------
-
-
-def settle_identity(plan: Plan, account: Account, *, started_before: bool) -> None:
-    """Compare with, or write, every stage's ``stage.json``. Raises `IdentityChanged` before anything is spent.
-
-    A run without a single recorded answer has no bytes to protect: a mistaken address or parameter can be mended.
-    """
-    _check_method(plan)
-    upstream: identity.StageIdentity | None = None
-    pending = []
-    for link, refiltered in zip_longest(plan.links, plan.refiltered):
-        folder = plan.path / link.stage.name
-        now = identity.of_stage(link, plan.recipe, plan.seeds, plan.asked, upstream, account.target)
-        now = now.of(refiltered) if refiltered else now
-        before = identity.read(folder) if started_before else None
-        if before is not None:
-            identity.compare(folder, before, now)
-            if before.selfinstruct != now.selfinstruct:
-                account.notes.append(f"{folder}: started by selfinstruct {before.selfinstruct}, this is {__version__}")
-        pending.append((folder, now))
-        upstream = now
-    for folder, now in pending:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        identity.write(folder, now)
-
-
-def _check_method(plan: Plan) -> None:
-    """Raise `ConfigProblem` where the folder is another method's run: two chains in one folder hide each other."""
-    started = identity.of_run(plan.path)
-    before, now = started[0].identity.get("method", "self-instruct") if started else "", plan.recipe.method
-    if started and before != now:
-        raise ConfigProblem(
-            f"{plan.path}: is a run of the method {before}, and not of {now}: give this one a name of its own (--run)"
-        )
 
 
 def _chain(plan: Plan, models: Mapping[str, Model], account: Account) -> list[StageRun]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from selfinstruct import config, deriving, identity, launch, ledger_file, run_folder
+from selfinstruct import config, deriving, identity, launch, ledger_file, run_folder, settling
 from selfinstruct.batch import STAGE as COMPLETE
 from selfinstruct.config import Settings
 from selfinstruct.deriving import AsRecorded
@@ -211,7 +211,7 @@ def _settled(plan: Plan, account: Account, *, started_before: bool) -> Plan:
                 f"{then.run} has gone on since its answers were taken over; another --out filters all it has now"
             )
         plan = replace(plan, refiltered=[each.model_copy(update=kept) for each in plan.refiltered])
-    launch.settle_identity(plan, account, started_before=started_before)
+    settling.settle(plan, account, started_before=started_before)
     return plan
 
 

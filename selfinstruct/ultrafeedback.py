@@ -28,7 +28,7 @@ from selfinstruct.stages.binarize import Binarize
 from selfinstruct.stages.brought import Instructions
 from selfinstruct.stages.critique import Critiques
 from selfinstruct.stages.rate import Ratings
-from selfinstruct.stages.sample import Samples, Wording
+from selfinstruct.stages.sample import Design, Samples, Wording
 
 _TOKENS_OF_RATING = 100
 """Of the rating of one text in one aspect, about: a sentence or two."""
@@ -128,7 +128,7 @@ def _sample(parts: Parts) -> Link:
     return Link(stage, (prompt,), [])
 
 
-def _design(recipe: Recipe) -> sampling_design.Design:
+def _design(recipe: Recipe) -> Design:
     names = [model.alias for model in recipe.pool]
     return sampling_design.design(recipe.sample.design, names, recipe.sample.models, recipe.seed)
 

@@ -155,6 +155,7 @@ MAY_IMPORT["batch"] = LEAVES | {"call_path", "config", "model_recipe", "ledger_r
 MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_files"}
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["completing"] |= {"model_recipe"}
+MAY_IMPORT["settling"] = {"errors", "identity", "launch", "ledger_reader", "store"}
 MAY_IMPORT["passes"] = NOUNS_AND_VERBS | {"admission", "errors", "models", "stages", "store"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
 MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}

@@ -140,7 +140,10 @@ def feedback(
     swap_check: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Rate this share of instructions a second time, in reverse order; 'audit' compares them."
+            min=0,
+            max=1,
+            help="Rate this share of instructions, such as 0.05, a second time in reverse order; 'audit' compares them."
+            " [default: 0]",
         ),
     ] = None,
     no_critique: Annotated[

@@ -184,8 +184,8 @@ class Samples:
         if away:
             kind = type(away[0].error) if isinstance(away[0].error, ConfigProblem) else ModelError
             raise kind(
-                f"{record.where}: {self.models} models are to answer, and too few of the pool can be asked: {told};"
-                f" {away[0].name}: {away[0].error}"
+                f"{record.where}: {self.models} models are to answer, and too few of the pool can be asked: {told}"
+                f" ('selfinstruct skip RUN {away[0].request.draw}' goes on without it); {away[0].name}: {away[0].error}"
             )
         completions = [completion for _, taken in sorted(seats.items()) for completion in taken.completions]
         return Reject(

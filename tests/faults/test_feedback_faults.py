@@ -579,6 +579,29 @@ def test_a_judge_that_never_follows_the_form_ends_the_run_before_it_costs_much(
         assert _answered(tmp_path / "output" / "run", stage) <= asked + 2 * IN_FLIGHT
 
 
+def test_another_judge_may_begin_where_one_never_followed_the_form(tmp_path: Path) -> None:
+    """Over the answers that were sampled; with what the first one said, nothing is lost but that."""
+    instructions(tmp_path / "in.jsonl", 30)
+    with Voices(Judge(lambda body, text: "I would rather not.")) as server:
+        assert feedback(server, tmp_path).code == 78
+        with Voices(speak) as better:
+            asked = server.posts.total()
+            ended = feedback(server, tmp_path, "--judge-base-url", better.url)
+            assert ended.code == 0, ended.err
+            assert "rate: begins anew with other settings" in ended.err
+            assert server.posts.total() - asked <= 120
+            check_whole(tmp_path / "output" / "run")
+            refused = feedback(server, tmp_path)
+            assert (refused.code, "this run was started with other settings" in refused.err) == (78, True)
+            assert feedback(server, tmp_path, "--judge-base-url", better.url, run="direct").code == 0
+    judged = ("rate", "critique", "binarize")
+    files = [
+        {name: data for name, data in data_files(tmp_path / "output" / run).items() if name.startswith(judged)}
+        for run in ("run", "direct")
+    ]
+    assert files[0] == files[1]
+
+
 def _answered(run: Path, stage: str) -> int:
     return sum(call.state == "settled" for call in calls(run, stage))
 
