@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from selfinstruct.feedback_schema import (
     RatedInstruction,
     RatedSample,
 )
+from selfinstruct.sources import for_evaluation
 
 SHOWN: Final = 20
 """Completions that speak to the judge that are named: enough to see what they do. Ours."""
@@ -37,15 +38,14 @@ _OTHER: Final = "(others)"
 class Audit:
     """Counts rated or critiqued instructions of one run; `row` is the outcome, `warnings` what speaks against it."""
 
-    def __init__(self, aspects: Sequence[Aspect] = ASPECTS) -> None:
-        self._aspects = tuple(aspects)
+    def __init__(self) -> None:
         self._instructions = 0
         self._sources: Counter[str] = Counter()
         self._models: dict[str, _Answers] = {}
         self._pairs: Counter[tuple[str, str]] = Counter()
         self._length, self._length_within = Correlation(), Within()
-        self._positions: dict[Aspect, dict[int, Slot]] = {aspect: {} for aspect in self._aspects}
-        self._swaps: dict[Aspect, Counter[tuple[int, int]]] = {aspect: Counter() for aspect in self._aspects}
+        self._positions: dict[Aspect, dict[int, Slot]] = {aspect: {} for aspect in ASPECTS}
+        self._swaps: dict[Aspect, Counter[tuple[int, int]]] = {aspect: Counter() for aspect in ASPECTS}
         self._overall = _Overall()
         self._by_mean, self._by_overall = _Comparisons(), _Comparisons()
         self._baits: list[dict[str, str]] = []
@@ -54,7 +54,7 @@ class Audit:
         """Count one record."""
         self._instructions += 1
         known = record.source in self._sources or len(self._sources) < _MOST_SOURCES
-        self._sources[record.source if known or audit_lines.for_evaluation(record.source) else _OTHER] += 1
+        self._sources[record.source if known or for_evaluation(record.source) else _OTHER] += 1
         for replaced in record.replaced:
             self._of(replaced.model).replaced[replaced.reason] += 1
         for sample in record.completions:
@@ -63,7 +63,9 @@ class Audit:
         self._pairs.update(combinations(names, 2))
         self._add_positions(record)
         means = [_mean(sample) for sample in record.completions]
-        self._by_mean.add(means)
+        # As in pairing: by a mean over fewer aspects than its rivals' an answer is not compared.
+        lacking = [sample.lacks_annotation for sample in record.completions]
+        self._by_mean.add([None if lacks else mean for lacks, mean in zip(lacking, means, strict=True)])
         lengths = [_log_length(sample.response) for sample in record.completions]
         points = [(length, mean) for length, mean in zip(lengths, means, strict=True) if mean is not None]
         for point in points:
@@ -73,14 +75,14 @@ class Audit:
             self._by_overall.add([_score(sample) for sample in record.completions])
 
     def _of(self, model: str) -> _Answers:
-        return self._models.setdefault(model, _Answers(self._aspects))
+        return self._models.setdefault(model, _Answers())
 
     def _add_sample(self, record: str, sample: RatedSample) -> None:
         answers = self._of(sample.model)
         answers.add(sample)
         for aspect, second in sample.second_ratings.items():
             first = sample.annotations.get(aspect)
-            if second is not None and first is not None and first.rating is not None and aspect in self._swaps:
+            if second is not None and first is not None and first.rating is not None:
                 self._swaps[aspect][first.rating, second] += 1
         if isinstance(sample, CritiquedSample):
             self._overall.add(sample)
@@ -90,7 +92,7 @@ class Audit:
                 self._baits.append({"id": record, "model": sample.model, "excerpt": excerpt})
 
     def _add_positions(self, record: RatedInstruction) -> None:
-        for aspect in self._aspects:
+        for aspect in ASPECTS:
             ratings: dict[int, int] = {}  # by slot; a slot whose text has none tells nothing
             for slot, index in enumerate(record.orders.get(aspect, ())):
                 annotation = record.completions[index].annotations.get(aspect)
@@ -115,7 +117,7 @@ class Audit:
             "models": {name: model.row() for name, model in sorted(self._models.items())},
             "aspects": {
                 aspect: sum((model.ratings[aspect] for model in self._models.values()), _Ratings()).row()
-                for aspect in self._aspects
+                for aspect in ASPECTS
             },
             "overall": self._overall.row(),
             "length": {
@@ -188,9 +190,9 @@ class _Ratings:
 class _Answers:
     """One model's answers."""
 
-    def __init__(self, aspects: Iterable[Aspect]) -> None:
+    def __init__(self) -> None:
         self.completions = self.baits = 0
-        self.ratings = {aspect: _Ratings() for aspect in aspects}
+        self.ratings = {aspect: _Ratings() for aspect in ASPECTS}
         self.replaced: Counter[str] = Counter()
         self._flags: Counter[str] = Counter()
         self._means = self._with_mean = self._scores = self._with_score = 0
@@ -309,9 +311,9 @@ def _agreement_of(counts: Counter[tuple[int, int]]) -> dict[str, Any]:
 
 
 def _mean(sample: RatedSample) -> int | None:
-    """The mean of a sample's ratings, in twelfths."""
-    ratings = [one.rating for one in sample.annotations.values() if one is not None and one.rating is not None]
-    return sum(ratings) * (_TWELFTHS // len(ratings)) if ratings else None
+    """The mean of a sample's ratings, in twelfths, which it is a whole number of."""
+    mean = sample.exact_mean
+    return None if mean is None else int(mean * _TWELFTHS)
 
 
 def _score(sample: RatedSample) -> int | None:

@@ -7,8 +7,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from selfinstruct.sources import for_evaluation
+
 MOST_MISSING: Final = 0.05
-"""Share of annotations or scores that are missing: the judge cannot keep to the form, and what is left is no sample."""
+"""Share of annotations or scores that are missing: what is left is then what was easy to judge, and no sample."""
 MOST_ALIKE: Final = 0.9
 """Share of one and the same rating: an aspect that is rated so tells no two answers apart."""
 MOST_NA: Final = 0.5
@@ -41,11 +43,6 @@ _LONGEST_LIST: Final = 5
 _HEADS: Final = {"instruction_following": "following", "truthfulness": "truth", "helpfulness": "helpful"}
 
 
-def for_evaluation(source: str) -> bool:
-    """Whether a source is TruthfulQA, however it is spelled: models are evaluated with it (systems §6.8)."""
-    return "".join(filter(str.isalnum, source.lower())).startswith("truthfulqa")
-
-
 # --- warnings -------------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +66,7 @@ def _of_judge(row: Mapping[str, Any]) -> Iterator[str]:
     aspects = {name: of for name, of in row["aspects"].items() if _asked(of) >= FEW}
     missing = {name: of["missing_share"] for name, of in aspects.items() if of["missing_share"] > MOST_MISSING}
     if missing:
-        yield f"annotations are missing: {_shares(missing)}; the judge does not keep to the form"
+        yield f"annotations are missing: {_shares(missing)}; the rejects of 'rate' say why"
     if alike := dict(_alike(aspects)):
         yield f"nearly always the same rating: {_shares(alike)}"
     if na := {name: of["na_share"] for name, of in aspects.items() if of["na_share"] > MOST_NA}:

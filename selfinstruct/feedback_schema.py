@@ -6,6 +6,7 @@ Each stage adds to the record of the one before: `SourcedInstruction` → `Sampl
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Literal, get_args
 
 from pydantic import Field
@@ -94,10 +95,21 @@ class RatedSample(Sample):
     second_ratings: dict[Aspect, int | None] = {}
 
     @property
-    def mean(self) -> float | None:
-        """The mean of the ratings there are, N/A left out; None without any."""
+    def exact_mean(self) -> Fraction | None:
+        """The mean of the ratings there are, N/A and what is missing left out; None without any."""
         ratings = [one.rating for one in self.annotations.values() if one is not None and one.rating is not None]
-        return sum(ratings) / len(ratings) if ratings else None
+        return Fraction(sum(ratings), len(ratings)) if ratings else None
+
+    @property
+    def mean(self) -> float | None:
+        """The same as the nearest number there is."""
+        exact = self.exact_mean
+        return None if exact is None else float(exact)
+
+    @property
+    def lacks_annotation(self) -> bool:
+        """Whether one of the aspects has no annotation; N/A is one."""
+        return any(self.annotations.get(aspect) is None for aspect in ASPECTS)
 
 
 class RatedInstruction(SampledInstruction):
@@ -128,11 +140,12 @@ class CritiquedInstruction(RatedInstruction):
 
 
 class PairSide(Noun):
-    """One of the two answers of a preference pair, and its score."""
+    """One of the two answers of a preference pair, and its score. ``flags`` are the answer's: cut off, or declining."""
 
     model: str
     response: str
     score: float
+    flags: tuple[Flag, ...] = ()
 
 
 class PreferencePair(Record):

@@ -1,7 +1,8 @@
 """Preference pairs: of the answers to an instruction which is better than which, by what the judge said of them.
 
 Scores are compared exactly, as fractions: 11/3 is neither 3.67 nor a neighbour of itself. An answer without a score is
-in no pair, and what makes no pair is told, with its reason: nothing is left out in silence.
+in no pair: by the mean that is also one of which an annotation is missing, since a mean over other aspects than its
+rivals' would be a guess. An instruction that makes no pair is told, with its reason.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def pairs_of(
     """
     scored = [_Scored(one, value) for one in record.completions if (value := score_of(one, score)) is not None]
     if len(scored) < 2:
-        return [], [Unpaired("no_score", f"answers with a score: {len(scored)} of {len(record.completions)}")]
+        return [], [_no_score(record, score, len(scored))]
     if rejected == "all":
         return _every_two(scored)
     best = max(scored, key=_by_score)  # the first of equals, as min
@@ -64,13 +65,13 @@ def pairs_of(
 def score_of(sample: RatedSample, score: ScoreOf) -> Fraction | None:
     """The mean of an answer's ratings, 1 to 5, or its overall score, 1 to 10; None where there is none.
 
-    N/A and missing annotations are left out of the mean: 5, N/A, 4 and 3 have the mean 4 (systems §17.3).
+    N/A is left out of the mean: 5, N/A, 4 and 3 have the mean 4 (systems §17.3). Where an annotation is missing there
+    is no mean: that of the others would silently put them in its place.
     """
     if score == "overall":
         overall = sample.overall_score if isinstance(sample, CritiquedSample) else None
         return None if overall is None else Fraction(repr(overall))  # the number as it is written: 8.3 is 83/10
-    ratings = [one.rating for one in sample.annotations.values() if one is not None and one.rating is not None]
-    return Fraction(sum(ratings), len(ratings)) if ratings else None
+    return None if sample.lacks_annotation else sample.exact_mean
 
 
 def _every_two(scored: Sequence[_Scored]) -> tuple[list[Pair], list[Unpaired]]:
@@ -89,7 +90,14 @@ def _pair(better: _Scored, worse: _Scored) -> Pair:
 
 
 def _side(one: _Scored) -> PairSide:
-    return PairSide(model=one.sample.model, response=one.sample.response, score=float(one.score))
+    sample = one.sample
+    return PairSide(model=sample.model, response=sample.response, score=float(one.score), flags=sample.flags)
+
+
+def _no_score(record: RatedInstruction, score: ScoreOf, scored: int) -> Unpaired:
+    told = f"answers with a score: {scored} of {len(record.completions)}"
+    lacking = sum(one.lacks_annotation for one in record.completions) if score == "mean" else 0
+    return Unpaired("no_score", told + (f"; without all annotations: {lacking}" if lacking else ""))
 
 
 def _tie(equals: Sequence[_Scored]) -> Unpaired:

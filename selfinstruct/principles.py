@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, get_args
 
 from selfinstruct.errors import ConfigProblem
 from selfinstruct.feedback_schema import Principle
+from selfinstruct.sources import family
 
 Table = Literal["readme", "code", "none"]
 Shares = Mapping[Principle, Fraction]
@@ -75,20 +76,20 @@ SHARES: Final[Mapping[str, Mapping[str, Shares]]] = {
 def shares_of(table: Table, source: str, own: Mapping[str, Mapping[Principle, float]]) -> Shares | None:
     """The shares of the principles for instructions of a source; None where nothing is said beforehand.
 
-    ``own`` are a user's shares by source, which come before those of any table. FLAN's parts (``flan_v2_cot`` and the
-    like) are ``flan``. A source that is not known gets helpfulness.
+    ``own`` are a user's shares by source, which come before those of any table. A source is its family, as FLAN's part
+    ``flan_v2_cot`` is ``flan``, unless its own name is there. One that is not known gets helpfulness.
 
     Raises `ConfigProblem` for own shares that are below 0 or do not sum to 1 within 1e-9.
     """
-    for name in (source, _whole(source)):
+    for name in (source, family(source)):
         if name in own:
             return _exact(name, own[name])
-    return None if table == "none" else SHARES[table].get(_whole(source), _HELPFUL)
+    return None if table == "none" else SHARES[table].get(family(source), _HELPFUL)
 
 
 def known(table: Table, source: str, own: Mapping[str, Mapping[Principle, float]]) -> bool:
     """Is it said what a source gets? Else it gets helpfulness because nobody knows better."""
-    return table == "none" or any(name in own or name in SHARES[table] for name in (source, _whole(source)))
+    return table == "none" or any(name in own or name in SHARES[table] for name in (source, family(source)))
 
 
 def draw(rng: Random, shares: Shares) -> Principle:
@@ -111,10 +112,6 @@ def wording(rng: Random, principle: Principle, rows: Sequence[dict[str, Any]]) -
     if not mine:
         raise ConfigProblem(f"the prompt file has no wording of the principle {principle}; add a row for it")
     return rng.choice(mine)
-
-
-def _whole(source: str) -> str:
-    return "flan" if source.startswith("flan_v2_") else source
 
 
 def _exact(source: str, shares: Mapping[Principle, float]) -> Shares:

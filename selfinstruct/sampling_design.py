@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain, combinations, islice
 from operator import add
 from random import Random
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple
 
 from selfinstruct.errors import ConfigProblem, UsageProblem
 
@@ -50,25 +49,12 @@ Measured: every pool of 4 to 40 models with 2 to 6 an instruction over 3000 inst
 """
 
 
-class Design(Protocol):
-    """Says who answers: a pure function of its kind, the names, how many models, the seed, and the place."""
-
-    @property
-    def size(self) -> int | None:
-        """Every two models have met equally often after each so many instructions; None where nothing says so."""
-
-    def order(self, place: int) -> tuple[str, ...]:
-        """All names: those asked for instruction number ``place``, from 0, and then who stands in, one by one."""
-
-
 class Uniform:
     """Every instruction draws its models anew, without replacement: UltraFeedback's ``random.sample``.
 
     The names may come in any order. Raises `UsageProblem` for fewer names than ``models``, and `ConfigProblem` for a
     name that is there twice.
     """
-
-    size = None
 
     def __init__(self, names: Sequence[str], models: int, seed: int) -> None:
         self._names = _checked(names, models)
@@ -95,10 +81,8 @@ class Balanced:
         self._made = array("B" if len(names) <= 256 else "H")
         rng = Random(f"{seed}/balanced")
         if (len(names), models) == (17, 4):
-            self.size: int | None = len(block_design())
             self._blocks = _relabelled(rng)
         else:
-            self.size = 1 if len(names) == models else None
             self._blocks = _least_met(rng, len(names), models)
 
     def order(self, place: int) -> tuple[str, ...]:
@@ -117,7 +101,7 @@ class Balanced:
         return self._made
 
 
-def design(kind: Kind, names: Sequence[str], models: int, seed: int) -> Design:
+def design(kind: Kind, names: Sequence[str], models: int, seed: int) -> Uniform | Balanced:
     """The design of a run: ``models`` of the pool's ``names`` for each instruction. Raises as `Uniform` does."""
     return (Uniform if kind == "uniform" else Balanced)(names, models, seed)
 
@@ -126,32 +110,6 @@ def design(kind: Kind, names: Sequence[str], models: int, seed: int) -> Design:
 def block_design() -> tuple[tuple[int, ...], ...]:
     """Which 4 of 17 models, by number, answer each of 68 instructions: `COSETS`, shifted, in the order of `ORDER`."""
     return tuple(tuple((number + int(code[1:])) % 17 for number in COSETS[code[0]]) for code in ORDER.split())
-
-
-def model_counts(blocks: Iterable[Sequence[str]], names: Iterable[str]) -> dict[str, int]:
-    """How often each model answered; ``blocks`` are the models of each instruction, and ``names`` the whole pool."""
-    counts = Counter(dict.fromkeys(sorted(names), 0))
-    counts.update(chain.from_iterable(blocks))
-    return dict(counts)
-
-
-def pair_counts(blocks: Iterable[Sequence[str]], names: Iterable[str]) -> dict[tuple[str, str], int]:
-    """How often each two models answered the same instruction, the two in the order of their names."""
-    counts = Counter(dict.fromkeys(combinations(sorted(names), 2), 0))
-    for block in blocks:
-        counts.update(combinations(sorted(block), 2))
-    return dict(counts)
-
-
-def spread(counts: Iterable[int]) -> int:
-    """The most less the least of counts; 0 of none."""
-    ordered = sorted(counts)
-    return ordered[-1] - ordered[0] if ordered else 0
-
-
-def expected_pairs(instructions: int, names: int, models: int) -> Fraction:
-    """How often two models of a pool of ``names`` meet where everything is equal: n · k(k-1) / v(v-1)."""
-    return Fraction(instructions * models * (models - 1), names * (names - 1)) if names > 1 else Fraction(0)
 
 
 def _checked(names: Sequence[str], models: int) -> tuple[str, ...]:

@@ -219,11 +219,14 @@ def check_scores(run: Path) -> None:
 
 
 def check_pairs(run: Path, excluded: Sequence[str] = ()) -> None:
-    """Of each instruction the best answer, the first of equals, and a worse one; none where all are equally good."""
+    """Of each instruction the best answer, the first of equals, and a worse one; none where all are equally good.
+
+    An answer of which an annotation is missing is in none: 5, 5 and 5 are no better than 5, 5, 5 and 1.
+    """
     pairs = {job(pair): pair for pair in rows(run, "binarize")}
     unpaired = {job(reject): reject["reason"] for reject in rows(run, "binarize", "rejects")}
     for record in rows(run, "critique"):
-        means = {one["response"]: mean_of(one) for one in record["completions"]}
+        means = {one["response"]: mean_of(one) for one in record["completions"] if None not in _annotations(one)}
         scored = {text: mean for text, mean in means.items() if mean is not None}
         if record["source"] in excluded:
             assert unpaired.pop(job(record)) == "excluded_source"
@@ -236,9 +239,9 @@ def check_pairs(run: Path, excluded: Sequence[str] = ()) -> None:
             assert scored[rejected["response"]] < scored[chosen["response"]]
             for side in (chosen, rejected):
                 assert side["score"] == float(scored[side["response"]])
-                assert side["model"] in {
-                    one["model"] for one in record["completions"] if one["response"] == side["response"]
-                }
+                assert (side["model"], side["flags"]) in [
+                    (one["model"], one["flags"]) for one in record["completions"] if one["response"] == side["response"]
+                ]
             assert pair["margin"] == float(scored[chosen["response"]] - scored[rejected["response"]])
             assert pair["instruction"] == record["instruction"]
     assert (pairs, unpaired) == ({}, {})
@@ -246,8 +249,12 @@ def check_pairs(run: Path, excluded: Sequence[str] = ()) -> None:
 
 def mean_of(completion: Mapping[str, Any]) -> Fraction | None:
     """The mean of the ratings there are."""
-    found = [one["rating"] for one in completion["annotations"].values() if one and one["rating"] is not None]
+    found = [one["rating"] for one in _annotations(completion) if one and one["rating"] is not None]
     return Fraction(sum(found), len(found)) if found else None
+
+
+def _annotations(completion: Mapping[str, Any]) -> list[Mapping[str, Any] | None]:
+    return [completion["annotations"][aspect] for aspect in ASPECTS]
 
 
 def _order(prompt: str, responses: Sequence[str]) -> list[int]:

@@ -7,8 +7,9 @@ import math
 import random
 import statistics
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -198,12 +199,17 @@ def test_overall_scores_are_held_against_twice_the_mean() -> None:
     }
 
 
-@pytest.mark.parametrize(("by", "field"), [("mean", "mean"), ("overall", "overall_score")])
-def test_every_pair_of_answers_is_made_tied_or_without_a_score(by: str, field: str) -> None:
+def of_all(answer: RatedSample) -> float | None:
+    """The mean of an answer of which no annotation is missing: what pairs are made by."""
+    return None if None in answer.annotations.values() else answer.mean
+
+
+@pytest.mark.parametrize(("by", "score"), [("mean", of_all), ("overall", attrgetter("overall_score"))])
+def test_every_pair_of_answers_is_made_tied_or_without_a_score(by: str, score: Callable[[Any], Any]) -> None:
     """The three add up to the theoretical number; an instruction of nothing but ties is counted too."""
     theoretical = made = ties = scored = all_tied = 0
     for one in RECORDS:
-        scores = [getattr(answer, field) for answer in one.completions]
+        scores = [score(answer) for answer in one.completions]
         given = without_none(scores)
         theoretical += len(scores) * (len(scores) - 1) // 2
         made += sum(a != b for a, b in combinations(given, 2))
@@ -342,7 +348,7 @@ def test_truthful_qa_is_named_with_what_leaves_it_out() -> None:
     [
         (
             rated("honesty", None, every=15),
-            "annotations are missing: honesty 6.7%; the judge does not keep to the form",
+            "annotations are missing: honesty 6.7%; the rejects of 'rate' say why",
         ),
         (rated("truthfulness", 5), "nearly always the same rating: truthfulness 5 100.0%"),
         (rated("helpfulness", NA), "mostly N/A: helpfulness 100.0%"),

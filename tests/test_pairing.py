@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from selfinstruct.feedback_schema import PairSide
+from selfinstruct.feedback_schema import Flag, PairSide
 from selfinstruct.pairing import Pair, Rejected, Unpaired, pairs_of, score_of
 from tests.judged_answers import Said, critiqued, rated
 
@@ -29,17 +29,26 @@ def side(number: int, score: float) -> PairSide:
         ((5, "N/A", 4, 3), Fraction(4)),
         (("N/A", "N/A", "N/A", "N/A"), None),
         ((), None),
-        ((None, "N/A", None, 1), Fraction(1)),
-        ((5, 4, None, 2), Fraction(11, 3)),
+        (("N/A", "N/A", "N/A", 1), Fraction(1)),
+        ((5, 4, "N/A", 2), Fraction(11, 3)),
         ((1, 2, 2, 2), Fraction(7, 4)),
     ],
     ids=str,
 )
 def test_a_mean_is_exact_and_of_the_ratings_there_are(said: tuple[Said, ...], mean: Fraction | None) -> None:
-    """N/A and missing annotations neither raise nor lower it; without a rating there is none."""
+    """N/A neither raises nor lowers it; without a rating there is none."""
     sample = rated(said).completions[0]
-    assert score_of(sample, "mean") == mean
+    assert score_of(sample, "mean") == sample.exact_mean == mean
     assert sample.mean == (None if mean is None else float(mean))
+
+
+@pytest.mark.parametrize("said", [(5, 4, None, 2), (None, "N/A", "N/A", 1), (5, 5, 5)], ids=str)
+def test_an_answer_that_lacks_an_annotation_has_no_score_by_the_mean(said: tuple[Said, ...]) -> None:
+    """The mean of the others would be a guess of what is missing; it is told all the same, and the overall counts."""
+    sample = critiqued((7.0, said)).completions[0]
+    assert (sample.lacks_annotation, score_of(sample, "mean"), score_of(sample, "overall")) == (True, None, 7)
+    ratings = [one for one in said if isinstance(one, int)]
+    assert sample.mean == sum(ratings) / len(ratings)
 
 
 @pytest.mark.parametrize(("overall", "score"), [(7.5, Fraction(15, 2)), (8.3, Fraction(83, 10)), (None, None)])
@@ -110,8 +119,9 @@ def test_each_two_equal_answers_are_a_tie_where_all_are_paired() -> None:
 @pytest.mark.parametrize(
     ("said", "detail"),
     [
-        (((), ("N/A", "N/A", "N/A", "N/A")), "answers with a score: 0 of 2"),
-        (((5, 5, 5, 5), (), (None, "N/A")), "answers with a score: 1 of 3"),
+        (((), ("N/A", "N/A", "N/A", "N/A")), "answers with a score: 0 of 2; without all annotations: 1"),
+        ((("N/A",) * 4, (1, 1, 1, 1)), "answers with a score: 1 of 2"),
+        (((5, 5, 5, 5), (), (5, 4, 4, None)), "answers with a score: 1 of 3; without all annotations: 2"),
     ],
 )
 def test_fewer_than_two_scores_make_no_pair(
@@ -123,9 +133,28 @@ def test_fewer_than_two_scores_make_no_pair(
 
 @pytest.mark.parametrize("rejected", ["random", "lowest", "all"])
 def test_an_answer_without_a_score_is_in_no_pair(rejected: Rejected) -> None:
-    """It is not the lowest."""
-    record = rated((), (3, 3, 3, 3), ("N/A",), (4, 4, 4, 4))
+    """It is neither the lowest nor, by what there is of it, the best."""
+    record = rated((), (3, 3, 3, 3), ("N/A",) * 4, (4, 4, 4, 4), (5, 5, 5, None), (1, 1, None, 1))
     assert pairs_of(record, "mean", rejected, seed=1) == ([Pair(side(3, 4.0), side(1, 3.0), 1.0)], [])
+
+
+def test_a_pair_shows_what_was_cut_and_what_declines() -> None:
+    """The flags of an answer go with it, so that a chosen one can be told."""
+    record = rated((4, 4, 4, 4), (2, 2, 2, 2), (1, 1, 1, 1))
+    flags: tuple[tuple[Flag, ...], ...] = (("truncated",), (), ("truncated", "refusal"))
+    flagged = [one.model_copy(update={"flags": of}) for one, of in zip(record.completions, flags, strict=True)]
+    pairs, _ = pairs_of(record.model_copy(update={"completions": tuple(flagged)}), "mean", "all", seed=1)
+    assert [(pair.chosen.flags, pair.rejected.flags) for pair in pairs] == [
+        (("truncated",), ()),
+        (("truncated",), ("truncated", "refusal")),
+        ((), ("truncated", "refusal")),
+    ]
+
+
+def test_no_overall_score_says_nothing_of_annotations() -> None:
+    """They have no part in it."""
+    unpaired = [Unpaired("no_score", "answers with a score: 1 of 2")]
+    assert pairs_of(critiqued((3.0, ()), (None, ())), "overall", "all", seed=1) == ([], unpaired)
 
 
 def test_the_overall_score_may_say_the_opposite_of_the_mean() -> None:
@@ -137,7 +166,7 @@ def test_the_overall_score_may_say_the_opposite_of_the_mean() -> None:
 
 def test_thirds_are_compared_exactly() -> None:
     """Ratings 5, 4, 2 and 2, 5, 4 in other aspects are equal: no pair comes of the last digit of a float."""
-    record = rated((5, 4, None, 2), (None, 2, 5, 4), (4, 4, 4, "N/A"))
+    record = rated((5, 4, "N/A", 2), ("N/A", 2, 5, 4), (4, 4, 4, "N/A"))
     pairs, unpaired = pairs_of(record, "mean", "all", seed=1)
     assert [(pair.chosen.model, pair.rejected.model) for pair in pairs] == [("m2", "m0"), ("m2", "m1")]
     assert unpaired == [Unpaired("tie", "m0, m1: 3.66667")]

@@ -76,7 +76,7 @@ def test_the_readme_gives_questions_truthfulness_alone_and_the_code_half_of_it(s
 
 
 @pytest.mark.parametrize("table", ["readme", "code"])
-@pytest.mark.parametrize("part", ["flan_v2_cot", "flan_v2_flan2021", "flan_v2_niv2", "flan_v2_p3"])
+@pytest.mark.parametrize("part", ["flan_v2_cot", "flan_v2_flan2021", "flan_v2_niv2", "flan_v2_p3", "flan_cot"])
 def test_the_parts_of_flan_are_flan(table: Table, part: str) -> None:
     """As the published data names them."""
     assert shares_of(table, part, {}) == SHARES[table]["flan"]
@@ -92,7 +92,7 @@ def test_instructions_of_our_own_runs_get_helpfulness(table: Table, source: str)
 
 
 @pytest.mark.parametrize("table", ["readme", "code"])
-@pytest.mark.parametrize("source", ["", "my_data", "flan_v1", "FLAN"])
+@pytest.mark.parametrize("source", ["", "my_data", "flange_catalogue", "my_flan"])
 def test_any_other_source_gets_helpfulness_and_is_not_known(table: Table, source: str) -> None:
     """Systems §6.3, "other"."""
     assert shares_of(table, source, {}) == HELPFUL

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from fractions import Fraction
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
 
 import pytest
@@ -16,15 +16,10 @@ from selfinstruct.sampling_design import (
     COSETS,
     ORDER,
     Balanced,
-    Design,
     Kind,
     Uniform,
     block_design,
     design,
-    expected_pairs,
-    model_counts,
-    pair_counts,
-    spread,
 )
 
 KINDS: tuple[Kind, ...] = ("uniform", "balanced")
@@ -35,9 +30,18 @@ def pool(models: int) -> list[str]:
     return [f"model-{number:03d}" for number in range(models)]
 
 
-def blocks_of(of: Design, models: int, instructions: int) -> list[tuple[str, ...]]:
+def blocks_of(of: Uniform | Balanced, models: int, instructions: int) -> list[tuple[str, ...]]:
     """Who is asked, instruction by instruction."""
     return [of.order(place)[:models] for place in range(instructions)]
+
+
+def pair_counts(blocks: Iterable[Sequence[str]], names: Iterable[str]) -> dict[tuple[str, str], int]:
+    """How often each two models answered the same instruction, the two in the order of their names."""
+    counts = dict.fromkeys(combinations(sorted(names), 2), 0)
+    for block in blocks:
+        for pair in combinations(sorted(block), 2):
+            counts[pair] += 1
+    return counts
 
 
 def widest(blocks: Sequence[Sequence[str]], names: list[str]) -> tuple[int, int]:
@@ -94,7 +98,6 @@ def test_pairs_of_17_models_are_equal_at_each_multiple_of_68(seed: int) -> None:
     names = pool(17)
     of = Balanced(names, 4, seed)
     blocks = blocks_of(of, 4, 5 * 68)
-    assert of.size == 68
     for times in range(1, 6):
         assert set(pair_counts(blocks[: times * 68], names).values()) == {3 * times}
     assert widest(blocks, names) == (1, 3)
@@ -123,7 +126,6 @@ def test_model_counts_are_within_one_and_pair_counts_within_four(models: int, as
     names = pool(models)
     of = Balanced(names, asked, 3)
     of_models, of_pairs = widest(blocks_of(of, asked, 1000), names)
-    assert of.size is None
     assert of_models == 1
     assert of_pairs <= 4
 
@@ -140,7 +142,6 @@ def test_a_pool_of_as_many_models_as_are_asked_is_asked_whole() -> None:
     """Every two meet at each instruction."""
     of = Balanced(pool(4), 4, 1)
     blocks = blocks_of(of, 4, 50)
-    assert of.size == 1
     assert {frozenset(block) for block in blocks} == {frozenset(pool(4))}
     assert len(set(blocks)) > 10
 
@@ -211,22 +212,29 @@ def test_orders_of_a_seed_stay_what_they_are(kind: Kind) -> None:
 def test_any_model_is_as_likely_to_be_first() -> None:
     """The order within a block is drawn: over 1700 instructions each of 17 models is first about 100 times."""
     for kind in KINDS:
-        firsts = model_counts(([design.order(place)[0]] for design in [made(kind)] for place in range(1700)), pool(17))
+        of = made(kind)
+        firsts = Counter(of.order(place)[0] for place in range(1700))
+        assert sorted(firsts) == pool(17)
         assert all(60 <= count <= 140 for count in firsts.values())
 
 
-def made(kind: Kind) -> Design:
+def made(kind: Kind) -> Uniform | Balanced:
     """A design of 17 models and 4."""
     return design(kind, pool(17), 4, 6)
 
 
 def test_uniform_draws_any_two_models_equally_often() -> None:
-    """Chi-square of the pair counts of 17 000 instructions: 136 pairs, 750 expected of each."""
+    """Chi-square of the pair counts of 17 000 instructions: 136 pairs, 17 000 · 6 / 136 = 750 expected of each."""
     names = pool(17)
     counts = pair_counts(blocks_of(made("uniform"), 4, 17_000), names)
-    expected = expected_pairs(17_000, 17, 4)
-    assert expected == 750
     assert sum((count - 750) ** 2 / 750 for count in counts.values()) < 200  # far above 135 plus 3 times 16.4
+
+
+def test_adjacent_instructions_share_few_models() -> None:
+    """A balanced design of many models asks others each time, as counts within one demand."""
+    blocks = blocks_of(made("balanced"), 4, 680)
+    assert all(len(set(one) & set(other)) <= 3 for one, other in pairwise(blocks))
+    assert sum(len(set(one) & set(other)) for one, other in pairwise(blocks)) < 0.5 * len(blocks)
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
@@ -247,43 +255,6 @@ def test_names_that_are_there_twice_are_refused_by_name(kind: Kind) -> None:
     """Even where enough others are left."""
     with pytest.raises(ConfigProblem, match="names 'ash', 'elm' more than once"):
         design(kind, ["elm", "ash", "fir", "ash", "elm", "birch"], 2, 1)
-
-
-# --- counts ---------------------------------------------------------------------------------------------------------
-
-
-def test_counts_have_those_that_never_answered_too() -> None:
-    """By hand: three instructions, of four models one is never asked."""
-    blocks = [("b", "a"), ("a", "c"), ("a", "b")]
-    assert model_counts(blocks, "abcd") == {"a": 3, "b": 2, "c": 1, "d": 0}
-    assert pair_counts(blocks, "dcba") == {
-        ("a", "b"): 2,
-        ("a", "c"): 1,
-        ("a", "d"): 0,
-        ("b", "c"): 0,
-        ("b", "d"): 0,
-        ("c", "d"): 0,
-    }
-
-
-def test_spread_is_the_most_less_the_least() -> None:
-    """And nothing of nothing."""
-    assert (spread([3, 0, 2]), spread([5]), spread([])) == (3, 0, 0)
-
-
-def test_expected_pairs_are_what_the_pairs_of_all_blocks_share_out() -> None:
-    """The pairs of the blocks over the pairs of the pool: 68 times 6 over 136 is 3."""
-    assert expected_pairs(68, 17, 4) == 3
-    assert expected_pairs(10, 5, 2) == 1
-    assert expected_pairs(1, 17, 4) == Fraction(6, 136)
-    assert expected_pairs(9, 1, 1) == 0
-
-
-def test_adjacent_instructions_share_few_models() -> None:
-    """A balanced design of many models asks others each time, as counts within one demand."""
-    blocks = blocks_of(made("balanced"), 4, 680)
-    assert all(len(set(one) & set(other)) <= 3 for one, other in pairwise(blocks))
-    assert sum(len(set(one) & set(other)) for one, other in pairwise(blocks)) < 0.5 * len(blocks)
 
 
 PINNED: dict[Kind, list[str]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -13,27 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selfinstruct.cli.exporting import Held, held, tell_unfinished, write
-from selfinstruct.cli.options import OutputDir
+from selfinstruct.cli.options import OutputDir, Rejected, Score
 from selfinstruct.errors import BadData, DamagedRun, UsageProblem
 
 if TYPE_CHECKING:
     from selfinstruct.feedback_schema import PreferencePair, RatedInstruction
     from selfinstruct.stages.binarize import Binarize
-
-
-class Score(StrEnum):
-    """What tells which answer is better."""
-
-    mean = "mean"
-    overall = "overall"
-
-
-class Rejected(StrEnum):
-    """Which of the worse answers are taken."""
-
-    random = "random"
-    lowest = "lowest"
-    all = "all"
 
 
 class Format(StrEnum):
@@ -48,7 +32,10 @@ class Format(StrEnum):
 def binarize(
     run: Annotated[str, typer.Argument(help="The run's name, or the path of its folder.")],
     score: Annotated[
-        Score, typer.Option(help="mean: of an answer's ratings, N/A left out; overall: the critique's score.")
+        Score,
+        typer.Option(
+            help="mean: of an answer's ratings, N/A left out, none where one is missing; overall: the critique's score."
+        ),
     ] = Score.mean,
     rejected: Annotated[
         Rejected,
@@ -125,14 +112,12 @@ def _check_sources(excluded: Sequence[str], lines: Iterable[bytes]) -> None:
     """Raise `UsageProblem` for a source that no record has: a slip of the pen must not let a benchmark in."""
     import orjson
 
-    there = sorted({orjson.loads(line)["source"] for line in lines})
+    from selfinstruct.sources import instead
+
+    there = {orjson.loads(line)["source"] for line in lines}
     for name in excluded:
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=1)
-            meant = f"; did you mean '{near[0]}'?" if near else ""
-            raise UsageProblem(
-                f"--exclude-source {name}: the run's sources are {', '.join(there) or 'none so far'}{meant}"
-            )
+            raise UsageProblem(f"--exclude-source {name}: no instruction is from there; {instead(name, there)}")
 
 
 def _pairs(stage: Binarize, records: Iterable[RatedInstruction], counts: Counter[str]) -> Iterator[PreferencePair]:

@@ -38,6 +38,21 @@ class Lang(StrEnum):
     zh = "zh"
 
 
+class Score(StrEnum):
+    """What tells which answer is better."""
+
+    mean = "mean"
+    overall = "overall"
+
+
+class Rejected(StrEnum):
+    """Which answers lose against the best one."""
+
+    random = "random"
+    lowest = "lowest"
+    all = "all"
+
+
 class LogFormat(StrEnum):
     """How progress is written where no terminal is."""
 

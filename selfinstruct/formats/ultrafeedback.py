@@ -28,7 +28,7 @@ def ultrafeedback(records: Iterable[RatedInstruction | CritiquedInstruction]) ->
     """Keys as they were published, so that whatever reads that set reads this one.
 
     Ratings are strings, N/A among them; ``fine-grained_score`` is the mean of the ratings there are. What is missing
-    is null: an annotation that could not be read, a critique nobody asked for, the score of an answer without ratings,
+    is null: an annotation that is not there, a critique nobody asked for, the score of an answer without ratings,
     the principle of an answer that was given none. The layout knows no turns before the instruction: where there are
     some, ``instruction`` is a transcript of the whole conversation.
     """

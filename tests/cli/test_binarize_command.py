@@ -147,10 +147,9 @@ def test_a_file_is_written_whole(output: Path, tmp_path: Path) -> None:
     [
         (
             "truthfulqa",
-            "--exclude-source truthfulqa: the run's sources are evol_instruct, flan, truthful_qa;"
-            " did you mean 'truthful_qa'?",
+            "--exclude-source truthfulqa: no instruction is from there; did you mean 'truthful_qa'?",
         ),
-        ("x", "--exclude-source x: the run's sources are evol_instruct, flan, truthful_qa"),
+        ("x", "--exclude-source x: no instruction is from there; sources: evol_instruct, flan, truthful_qa"),
     ],
 )
 def test_a_source_that_is_not_there_is_an_error_of_use(output: Path, tmp_path: Path, name: str, told: str) -> None:

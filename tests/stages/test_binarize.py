@@ -77,13 +77,13 @@ def test_an_excluded_source_is_a_reject_of_its_own() -> None:
     assert len(made(stage(exclude_source=("fla", "flan_v2")), RECORD)) == 3
 
 
-@pytest.mark.parametrize("score", ["mean", "overall"])
-def test_answers_without_scores_are_a_reject(score: str) -> None:
+@pytest.mark.parametrize(("score", "detail"), [("mean", "; without all annotations: 2"), ("overall", "")])
+def test_answers_without_scores_are_a_reject(score: str, detail: str) -> None:
     """Of a record nobody rated, and by overall scores of one that has no critique."""
     record = rated((), ()) if score == "mean" else rated((5, 5, 5, 5), (1, 1, 1, 1))
     rejects = made(stage(score=score), record)
     assert [(one.id, one.reason, one.detail, one.unusable) for one in rejects if isinstance(one, Reject)] == [
-        ("binarize-4-2-0", "no_score", "answers with a score: 0 of 2", False)
+        ("binarize-4-2-0", "no_score", f"answers with a score: 0 of 2{detail}", False)
     ]
 
 
