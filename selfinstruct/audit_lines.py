@@ -54,7 +54,8 @@ def warnings(row: Mapping[str, Any]) -> list[str]:
 
 def _of_size(row: Mapping[str, Any]) -> Iterator[str]:
     if row["instructions"] < FEW:
-        yield f"{row['instructions']} instructions are too few to say anything by (fewer than {FEW})"
+        told = "1 instruction is" if row["instructions"] == 1 else f"{row['instructions']} instructions are"
+        yield f"{told} too few to say anything by (fewer than {FEW})"
     if found := {source: count for source, count in row["sources"].items() if for_evaluation(source)}:
         left_out = " ".join(f"--exclude-source {shlex.quote(source)}" for source in found)
         many = sum(found.values())
@@ -203,7 +204,7 @@ def _padded(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def _facts(row: Mapping[str, Any]) -> Iterator[str]:
     facts = [
-        ("records", f"{row['instructions']} instructions, {row['completions']} answers"),
+        ("records", f"{_many(row['instructions'], 'instruction')}, {_many(row['completions'], 'answer')}"),
         ("sources", ", ".join(f"{_plain(source)} {count}" for source, count in row["sources"].items())),
         *((_HEADS.get(aspect, aspect), _ratings(of)) for aspect, of in row["aspects"].items()),
         ("overall", _overall(row["overall"])),
@@ -212,7 +213,7 @@ def _facts(row: Mapping[str, Any]) -> Iterator[str]:
         ("swapped", _swapped(row["swap"])),
         *((f"pairs, {name}", _compared(of)) for name, of in row["comparisons"].items() if of),
         ("models met", _met(row["pairs"])),
-        ("to the judge", f"{row['judge_baiting']['completions']} answers"),
+        ("to the judge", _many(row["judge_baiting"]["completions"], "answer")),
     ]
     width = max(len(name) for name, _ in facts)
     for name, told in facts:
@@ -251,22 +252,27 @@ def _swapped(of: Mapping[str, Any]) -> str:
     if not of["ratings"]:
         return "not checked (--swap-check)"
     return (
-        f"{of['ratings']} ratings in another order: {_PERCENT.format(of['exact'])} the same,"
+        f"{_many(of['ratings'], 'rating')} in another order: {_PERCENT.format(of['exact'])} the same,"
         f" {_PERCENT.format(of['within_one'])} within one, difference {_number(of['difference'], '+.2f')},"
         f" correlation {_number(of['correlation'])}"
     )
 
 
 def _compared(of: Mapping[str, Any]) -> str:
-    all_tied = f"; {of['all_tied']} instructions with all tied"
+    all_tied = f"; {_many(of['all_tied'], 'instruction')} with all tied"
     return f"{of['made']} of {of['theoretical']}, {of['ties']} tied, {of['missing']} without a score{all_tied}"
 
 
 def _met(of: Mapping[str, Any]) -> str:
     if not of["possible"]:
-        return f"{of['models']} models, no pairs"
-    never = f"; {of['never_met']} pairs never" if of["never_met"] else ""
-    return f"{of['min']} to {of['max']} times, {of['expected']:.1f} expected of each of {of['possible']} pairs{never}"
+        return f"{_many(of['models'], 'model')}, no pairs"
+    never = f"; {_many(of['never_met'], 'pair')} never" if of["never_met"] else ""
+    times = _many(of["max"], "time") if of["min"] == of["max"] else f"{of['min']} to {_many(of['max'], 'time')}"
+    return f"{times}, {of['expected']:.1f} expected of each of {_many(of['possible'], 'pair')}{never}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _number(value: float | None, form: str = ".2f") -> str:

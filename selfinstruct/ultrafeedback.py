@@ -5,19 +5,18 @@ instructions (a file, or another run) ─► sample (a pool) ─► rate (a judg
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from selfinstruct import principles, sampling_design
+from selfinstruct import principles, sampling_design, sources
 from selfinstruct.audit import Audit
 from selfinstruct.errors import UsageProblem
 from selfinstruct.feedback_schema import ASPECTS, RatedInstruction
 from selfinstruct.filters.exact import ExactDuplicates, whole_request
 from selfinstruct.filters.numbered import Numbered
-from selfinstruct.instruction_file import InstructionFile
+from selfinstruct.instruction_file import OTHER, InstructionFile
 from selfinstruct.instruction_language import check_language
 from selfinstruct.instruction_run import InstructionRun
 from selfinstruct.links import Link, Parts, sampling_of
@@ -92,10 +91,11 @@ def _notes(parts: Parts, brought: InstructionFile | InstructionRun) -> tuple[str
     recipe, there = parts.recipe, brought.sources
     for source in recipe.binarize.exclude_source:
         if source not in there:
-            raise UsageProblem(f"--exclude-source {source}: no instruction is from there; {_instead(source, there)}")
-    for source in recipe.sample.shares:  # now, and not when the first of its instructions comes
-        principles.shares_of(recipe.sample.principles, source, recipe.sample.shares)
-    unknown = [name for name in there if not principles.known(recipe.sample.principles, name, recipe.sample.shares)]
+            raise UsageProblem(
+                f"--exclude-source {source}: no instruction is from there; {sources.instead(source, there)}"
+            )
+    table, own = recipe.sample.principles, recipe.sample.shares
+    unknown = [name for name in there if name != OTHER and not principles.known(table, name, own)]
     if not unknown or recipe.sample.principles == "none":
         return ()
     told = ", ".join(unknown[:5]) + (" …" if len(unknown) > 5 else "")
@@ -103,12 +103,6 @@ def _notes(parts: Parts, brought: InstructionFile | InstructionRun) -> tuple[str
         f"no table has principles for the source {told}: its answers are asked for with helpfulness alone;"
         " --set 'sample.shares={…}' says otherwise",
     )
-
-
-def _instead(source: str, there: Collection[str]) -> str:
-    """What to name in place of a source that there is not."""
-    close = difflib.get_close_matches(source, there, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"sources: {', '.join(there)}"
 
 
 def _sample(parts: Parts) -> Link:

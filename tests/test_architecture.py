@@ -26,7 +26,7 @@ NOUNS_AND_VERBS = {"schema", "feedback_schema", "protocols"}
 LEAVES = {
     *("errors", "base_url", "batch_file", "checksums", "eval_items", "failpoints", "json_array", "lexicon", "money"),
     *("dialogue_seeds", "jsonl_file", "languages", "materials", "opener_file", "passages", "self_reference"),
-    *("gated_pattern", "pairing", "text_lines", "token_estimate", "turn_text"),
+    *("gated_pattern", "pairing", "sources", "text_lines", "token_estimate", "turn_text"),
     *(
         "parsing",
         "prompts",
@@ -124,11 +124,13 @@ MAY_IMPORT["instruction_file"] = {"errors", "schema", "text_lines"}
 MAY_IMPORT["instruction_run"] = {"errors", "identity", "instruction_file", "kept_records", "schema"}
 MAY_IMPORT["instruction_language"] = {"errors", "filters", "schema"}
 MAY_IMPORT["sampling_design"] = {"errors"}
-MAY_IMPORT["principles"] = {"errors", "feedback_schema"}
+MAY_IMPORT["principles"] = {"errors", "feedback_schema", "sources"}
 MAY_IMPORT["pairing"] = {"feedback_schema"}
+MAY_IMPORT["sources"] = set()
 MAY_IMPORT["judge_baiting"] = {"gated_pattern", "lexicon", "turn_text"}
-MAY_IMPORT["audit"] = {"audit_lines", "audit_sums", "feedback_schema", "judge_baiting"}
-MAY_IMPORT["audit_sums"] = MAY_IMPORT["audit_lines"] = set()
+MAY_IMPORT["audit"] = {"audit_lines", "audit_sums", "feedback_schema", "judge_baiting", "sources"}
+MAY_IMPORT["audit_sums"] = set()
+MAY_IMPORT["audit_lines"] = {"sources"}
 MAY_IMPORT["ultrafeedback"] = NOUNS_AND_VERBS | LEAVES | {"audit", "filters", "instruction_file", "instruction_run"}
 MAY_IMPORT["ultrafeedback"] |= {"instruction_language", "links", "principles", "recipe", "sampling_design", "stages"}
 # Screening rows of anybody's data.
@@ -563,9 +565,7 @@ def test_the_commands_offer_what_the_recipe_and_the_tables_know() -> None:
         (feedback.Design, sampling_design.Kind),
         (feedback.Principles, principles.Table),
         (feedback.Format, schema.AnswerForm),
-        (feedback.Score, feedback_schema.ScoreOf),
-        (binarize.Score, feedback_schema.ScoreOf),
-        (feedback.Rejected, pairing.Rejected),
-        (binarize.Rejected, pairing.Rejected),
+        (options.Score, feedback_schema.ScoreOf),
+        (options.Rejected, pairing.Rejected),
     ):
         assert [choice.value for choice in offered] == list(get_args(known))

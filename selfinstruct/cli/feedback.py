@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from selfinstruct.cli import options, running
-from selfinstruct.cli.options import Api, Lang, LogFormat
+from selfinstruct.cli.options import Api, Lang, LogFormat, Rejected, Score
 from selfinstruct.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -40,21 +40,6 @@ class Format(StrEnum):
 
     text = "text"
     json = "json"
-
-
-class Score(StrEnum):
-    """What pairs are made by."""
-
-    mean = "mean"
-    overall = "overall"
-
-
-class Rejected(StrEnum):
-    """Which answers lose against the best one."""
-
-    random = "random"
-    lowest = "lowest"
-    all = "all"
 
 
 class Until(StrEnum):

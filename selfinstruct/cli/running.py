@@ -246,6 +246,9 @@ def _turns(plan: Plan) -> Iterator[str]:
     places = max(1, len(plan.settings.gpus))
     if models > places:
         sets = "one set of GPUs" if places == 1 else f"{places} sets of GPUs"
+        if plan.recipe.method == "ultrafeedback":
+            yield f"{models} models take turns on {sets}: each is loaded, and asked all there is for it to answer"
+            return
         yield (
             f"{models} models take turns on {sets}, and are loaded anew for each turn; --gpus, once for each server,"
             " keeps more of them loaded"

@@ -28,15 +28,15 @@ from selfinstruct.parsing import RatedText, Wanted
 from selfinstruct.prompts import Prompt, Rendered
 from selfinstruct.protocols import Job, Model
 from selfinstruct.schema import AnswerForm, Completion, Provenance, Record, Reject, Rendering, Request, Sampling
+from selfinstruct.sources import family
 from selfinstruct.stages.judging import FirstAnswers, again, fence_of, problem_of, refused, whole
 from selfinstruct.stages.together import all_of
 
 WITH_TYPES: frozenset[Aspect] = frozenset({"truthfulness", "helpfulness"})
 """Aspects in which the judge also names types: of hallucination, of what makes a text informative (systems §6.4)."""
 
-_HAS_ANSWERS = ("truthful_qa",)
-_HAS_FALSE_PREMISE = ("false_qa",)
-_HAS_REFERENCE = ("flan",)
+_KNOWN: dict[str, str] = {"truthful_qa": "answers", "false_qa": "premise", "flan": "reference"}
+"""What the judge is told of the world, by source (systems §6.4)."""
 
 
 class Turn(NamedTuple):
@@ -228,8 +228,7 @@ def _faults(slots: Sequence[RatedText | ParseError]) -> int:
 
 def _knowledge(record: SampledInstruction) -> dict[str, Any] | None:
     """What the judge is told of the world, by source (systems §6.4): answers, a warning of the premise, a reference."""
-    kinds = {"answers": _HAS_ANSWERS, "premise": _HAS_FALSE_PREMISE, "reference": _HAS_REFERENCE}
-    kind = next((kind for kind, sources in kinds.items() if record.source.startswith(sources)), None)
+    kind = _KNOWN.get(family(record.source))
     if kind is None and (record.correct_answers or record.incorrect_answers):
         kind = "answers"
     if kind is None or (kind != "premise" and not (record.correct_answers or record.incorrect_answers)):

@@ -208,7 +208,7 @@ def _lines(path: Path, *lines: str) -> Path:
             "pool 'pool' has no model 'oak' (it has ash, birch, cedar, elm, fir)",
         ),
         ("--exclude-source truthfulqa", 2, "no instruction is from there; did you mean 'truthful_qa'?"),
-        ("--exclude-source x", 2, "--exclude-source x: no instruction is from there; sources: evol_instruct, sharegpt"),
+        ("--exclude-source x", 2, "--exclude-source x: no instruction is from there; sources: evol_instruct, false_qa"),
         ("--instructions {broken}", 65, "broken.jsonl:2: not JSON"),
         ("--instructions {empty}", 65, "empty.jsonl: is empty; write one instruction a line"),
         ("--instructions {chinese}", 65, "12 of 12 instructions looked at are not in the language of the run (en)"),

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.feedback_schema import PreferencePair
+from selfinstruct.feedback_schema import PairSide, PreferencePair
 from selfinstruct.formats import FORMATS
 from selfinstruct.formats.transcript import transcript
 from selfinstruct.schema import Message
@@ -103,3 +103,12 @@ def test_text_is_written_as_it_is(format: str) -> None:
     (line,) = FORMATS[format].write([pair(instruction="多深？\n“x”")])
     assert "多深？\\n“x”" in line.decode()
     assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
+
+
+@pytest.mark.parametrize("format", ["trl", "h4", "argilla"])
+def test_flags_of_an_answer_are_in_whole_records_alone(format: str) -> None:
+    """The layouts of others stay what they are; jsonl shows that a chosen answer was cut."""
+    cut = pair(chosen=PairSide(model="m0", response="1642 m", score=4.5, flags=("truncated",)))
+    assert rows(format, [cut]) == rows(format, [pair()])
+    (whole,) = rows("jsonl", [cut])
+    assert (whole["chosen"]["flags"], whole["rejected"]["flags"]) == (["truncated"], [])
