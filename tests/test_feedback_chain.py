@@ -314,12 +314,12 @@ def test_a_pool_that_is_too_small_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_source_that_no_table_knows_is_told(tmp_path: Path) -> None:
-    """With what it gets instead, and how to say otherwise; where that is said, or nothing is, there is no note."""
+    """With what it gets instead, and how to say otherwise; where that is said, or no source is, there is no note."""
     rows = [*ROWS, {"instruction": "Where do cork oaks grow?", "source": "forestry"}, {"instruction": "What is bark?"}]
     source = instructions(tmp_path, *rows)
     (note,) = chain(tmp_path, instructions=source)[0].notes
     assert note == (
-        "no table has principles for the source forestry, other: its answers are asked for with helpfulness alone;"
+        "no table has principles for the source forestry: its answers are asked for with helpfulness alone;"
         " --set 'sample.shares={…}' says otherwise"
     )
     assert drawn(sampling(chain(tmp_path, instructions=source)), "forestry") == {"helpfulness"}
