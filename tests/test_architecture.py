@@ -216,7 +216,7 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "parsing": {  # what the readers stand on
         *("markup", "chatter", "markers", "outline", "item_text", "fields"),
         *("whole_task", "block_headers", "block_layout", "block_style", "block_tails", "json_nodes"),
-        *("rating_sections", "rating_lines", "rating_values", "one_value"),
+        *("rating_sections", "rating_lines", "rating_order", "rating_places", "rating_values", "one_value"),
     },
     "cli": {
         "estimates",

@@ -1,7 +1,8 @@
 """A critique with its overall score from 1 to 10, and such a score alone, out of a judge's answer.
 
 A number counts only where it plainly is the score: behind its label at the start of a line, alone on a first or last
-line, or in ``[[7]]``. Numbers in the feedback ("3 examples", "10 out of 10 people") are no scores.
+line that is no rest of a sentence, or in ``[[7]]``. Numbers in the feedback ("3 examples", "10 out of 10 people") are
+no scores.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from selfinstruct.parsing.rating_values import plain, score_of, unmarked
 _LOOKED_AT: Final = 300  # characters of a line that the patterns for labels see
 _LEAD: Final = r"(?:[\s>#•·◦▪+-]|\*(?=\s))*+(?:\d{1,2}[.)、]\s*+)?[*_`\[(]*+"
 _SURE: Final = (
-    r"(?:(?:my|the)\s+)?(?:(?:overall|final|total)\s+)?(?:quality\s+)?(?:score|rating|grade)"
-    r"|总分|总?(?:评分|得分|分数|打分)|(?:总体|整体|综合|最终|总的?)的?(?:评分|得分|分数|打分|评价分数?)"
+    r"(?:(?:my|the)\s+)?(?:(?:overall|final|total|revised|corrected|updated|adjusted|amended|new)\s+){0,3}"
+    r"(?:quality\s+)?(?:score|rating|grade)"
+    r"|(?:(?:(?:最终|最后|(?:修改|修正|更正|调整|更新)后?)的?)(?=总|评|得|分|打|综|整))?+(?:总分|总?(?:评分|得分|分数|打分)|(?:总体|整体|综合|最终|总的?)的?(?:评分|得分|分数|打分|评价分数?))"
 )
 _VAGUE: Final = (
     r"overall(?:\s+(?:assessment|evaluation|verdict|quality))?|final\s+verdict|总体|总评|总体评价|综合评价|整体评价"
@@ -44,6 +46,7 @@ _ALONE: Final = re.compile(
 )
 _BEFORE_GLOSS: Final = re.compile(r"^[\s*_`\[\]\d./]*+(?:out of\s*+\d+)?[\s*_`\]分:,;.。，–—-]*+")
 _SENTENCE_END: Final = re.compile(r"[.!?][\"')]*\s|[。！？]")
+_ENDS_SENTENCE: Final = re.compile(r"[.!?。！？…][\"')”’）*_`]*\s*$")
 _BARE_VALUE: Final = re.compile(r"[-\d\s./*_`\[\]()]+分?")
 _SPOKEN: Final = re.compile(
     r"\b(?:rate|score|give|giving|rating|deserves?|scores)\b[^\n.!?\d]{0,80}"
@@ -200,14 +203,26 @@ def _counts(said: str, *, sure: bool) -> bool:
 
 
 def _alone(lines: Sequence[str], *, stops: bool) -> list[_Score]:
-    """A first and a last line that are nothing but a number. ``stops``: even with a full stop, as "1." of a list."""
+    """A first and a last line that are nothing but a number, and not the rest of a sentence.
+
+    ``stops``: in an answer that is asked for nothing else, where also "7." is a score, and a line leads up to it.
+    """
     filled = [number for number, line in enumerate(lines) if line.strip()]
     found = []
     for number in sorted({*filled[:1], *filled[-1:]}):
         value = _ALONE.fullmatch(unmarked(lines[number]).lstrip("# "))
-        if value and (stops or not value["stop"] or value["scale"]):
+        if value and (stops or ((not value["stop"] or value["scale"]) and _stands_alone(lines, filled, number))):
             found.append(_Score(lines[number], number, number))
     return found
+
+
+def _stands_alone(lines: Sequence[str], filled: Sequence[int], number: int) -> bool:
+    """Whether the line before, rules aside, ends a sentence, and the one after begins one."""
+    at = filled.index(number) if number == filled[0] else len(filled) - 1
+    before = next((lines[one] for one in reversed(filled[:at]) if not is_rule(lines[one])), "")
+    after = lines[filled[at + 1]] if at + 1 < len(filled) else ""
+    begins = number + 1 < len(lines) and not lines[number + 1].strip()
+    return (not before or _ENDS_SENTENCE.search(before) is not None) and (begins or not after[:1].islower())
 
 
 def _feedback(lines: Sequence[str], found: Sequence[_Score]) -> str:

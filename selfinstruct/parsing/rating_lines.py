@@ -23,7 +23,7 @@ _N: Final = rf"(?:\d{{1,4}}(?!\d|\.\d)|[{_DIGITS_ZH}](?![{_DIGITS_ZH}])|(?:{'|'.
 def _numbered(name: str) -> str:
     """A pattern for "text 1", "<text 1>", "文本1", "第一段文本"; its number is group ``name`` or ``name``zh."""
     return (
-        rf"(?:(?:{_TEXT}|{_TEXT_ZH})s?\s*+(?:no\.?|number|\#|-|_|编号|第)?\s*+[<\[(]?\s*+(?P<{name}>{_N})\s*+[>\])]?"
+        rf"(?:(?:{_TEXT}|{_TEXT_ZH})s?\s*+(?:no\.?|number|\#|-|_|编号|第)?\s*+[<\[(〔]?\s*+(?P<{name}>{_N})\s*+[>\])〕]?"
         rf"|第\s*(?P<{name}zh>{_N})\s*(?:个|段|篇|份|条|则)?\s*{_TEXT_ZH})"
     )
 
@@ -33,13 +33,14 @@ _WHAT: Final = (
     r"|judge?ments?)"
 )
 _WHAT_ZH: Final = r"(?:输出|评估|评价|评分|打分|分析|标注|结果|评审|反馈|评语|评判)"
-_OPENING: Final = r"[\s>#*_`•·◦▪+\\-]*+(?:\(?\d{1,2}[.)、]\s*+)?[\s*_`\[(<#]*+"
+_SYMBOLS: Final = "=~←-➿⬀-⯿\ufe0f\U0001f300-\U0001faff"  # arrows, ticks, dingbats and emoji
+_OPENING: Final = rf"[\s>#*_`•·◦▪+\\{_SYMBOLS}-]*+(?:\(?(?:\d{{1,2}}|[{_DIGITS_ZH}])[.)、]\s*+)?[\s*_`\[(<《〔#]*+"
 _HEADER: Final = (
     rf"{_OPENING}(?:(?:the\s+)?{_WHAT}\s*+[:–—-]?\s*+(?:(?:for|of|on)\s+)?(?:the\s+)?[<\[(*_`]*+"
-    rf"|{_WHAT_ZH}\s*+[:(]?\s*+|(?:对|关于|针对)于?\s*+)?{_numbered('n')}(?:['’]s\b)?[\s\])>*_`]*+"
+    rf"|{_WHAT_ZH}\s*+[:(]?\s*+|(?:对|关于|针对)于?\s*+)?{_numbered('n')}(?:['’]s\b)?[\s\])>》〕*_`]*+"
 )
 _WHOLE_HEADER: Final = re.compile(
-    rf"{_HEADER}(?:[:–—-]\s*+)?(?:的?\s*(?:{_WHAT}\b|{_WHAT_ZH}))*+[\s*_`\])>:.。–—#-]*+$"
+    rf"{_HEADER}(?:[:–—-]\s*+)?(?:的?\s*(?:{_WHAT}\b|{_WHAT_ZH}))*+[\s*_`\])>》〕:.。–—#{_SYMBOLS}-]*+$"
 )
 _TITLED_HEADER: Final = re.compile(rf"(?=\s*\#){_HEADER}[:(|–—-][^\n]{{0,100}}$")
 _BARE_HEADER: Final = re.compile(
@@ -54,25 +55,30 @@ _TYPE: Final = (
     r"(?:(?:(?:hallucination|informativeness|helpfulness|error)\s+)?types?(?:\(s\))?(?!\w)"
     r"|(?:幻觉|信息量?|错误)?类型|种类)"
 )
+_AGAIN: Final = (  # a rating said once more, in the end; not a list of all of them ("Final ratings: 4, 2")
+    r"(?:(?:the\s+)?(?:final|revised|corrected|updated|adjusted|amended)\s+(?!\w+s\b)"
+    r"|(?:最终|最后|(?:修改|修正|更正|调整|更新)后?)的?)?"
+)
 _NAME: Final = (
     rf"(?:(?P<rating_rationale>{_REASON}\s+(?:for|of|behind)\s+(?:the\s+|this\s+)?(?:rating|score)|(?:rating|score)\s+{_REASON}"
     rf"|(?:评分|打分|得分|评级)的?{_REASON_ZH}|{_REASON_ZH}\s*\((?:评分|rating)\))"
     rf"|(?P<type_rationale>{_REASON}\s+(?:for|of|behind)\s+(?:the\s+|this\s+)?(?:type\s+)?(?:types?(?:\(s\))?|identification)"
     rf"|(?:type|identification)s?\s+{_REASON}|(?:类型|种类|识别|幻觉)的?{_REASON_ZH}|{_REASON_ZH}\s*\((?:类型|type)\))"
-    rf"|(?P<rating>ratings?|scores?|grades?|评分|评级|得分|分数|打分)"
+    rf"|{_AGAIN}(?P<rating>ratings?|scores?|grades?|评分|评级|得分|分数|打分)"
     rf"|(?P<type>{_TYPE})|(?P<rationale>{_REASON}|{_REASON_ZH}))"
 )
 _LABEL: Final = re.compile(
     r"(?P<lead>(?:[\s>#•·◦▪+\\-]|\*(?=\s))*+)(?P<number>\(?\d{1,2}[.)、]\s*+)?"
     rf"(?:[*_`\[(<]*+(?:{_WHAT}\s+(?:for|of)\s+)?{_numbered('n')}(?:['’]s\b)?[\s\])>*_`]*+[:,.|–—-]*+\s*+的?)?"
     rf"(?P<open>[*_`]*+)(?P<bracket>[\[(]?){_NAME}(?P<of>\s+(?:for|of)\s+(?:the\s+)?{_numbered('m')})?"
-    r"(?P<close>[*_`\])]*+)(?:\s*+\((?!\s*\d+\s*\))[^()\n]{0,40}\)(?P<late>[*_`]*+))?\s*+"
+    r"(?P<close>[*_`\])]*+)(?:\s*+\((?!\s*\d+\s*\))(?P<about>[^()\n]{0,40})\)(?P<late>[*_`]*+))?\s*+"
     r"(?:(?P<colon>[:=]\s*+|[–—-]+\s+)|(?P<end>$)|(?=(?P<loose>\S)))"
 )
 _INLINE: Final = re.compile(rf"[\s,;.|。、/)*_–—-]+[*_`\[(]*+{_NAME}[*_`\])]*+\s?:")
 _LONE_RATING: Final = re.compile(r"[*_`\[(]*+\d{1,2}(?:\s*(?:/|out of)\s*\d+)?[*_`\])]*+\s*分?[\s.。]*$|n/a[\s.]*$")
 _RATES: Final = re.compile(r"[\s*_`\[(]*+(?:\d|n/a|不适用)")
 _KINDS: Final[tuple[Kind, ...]] = ("rating_rationale", "type_rationale", "rating", "type", "rationale")
+_ABOUT: Final = re.compile(rf"\s*(?:(?:for|of)\s+)?(?:the\s+)?{_numbered('n')}\s*")
 _NAMED_TEXT: Final = re.compile(_numbered("n"))
 
 
@@ -84,6 +90,7 @@ class Found(NamedTuple):
     said: str
     text: int | None
     item: int | None
+    before: str = ""  # the line up to what it says
 
 
 class Line(NamedTuple):
@@ -128,8 +135,14 @@ def _labels(raw: str, line: str, types: bool) -> list[Found]:
     if not types and kind.startswith("type"):
         return []
     texts = {_number(said) for said in label.group("n", "nzh", "m", "mzh") if said}
+    about = _ABOUT.fullmatch(label["about"] or "")
+    texts |= {_number(about["n"] or about["nzh"])} if about else set()
     item = int(re.sub(r"\D", "", label["number"])) if label["number"] else None
-    found = [Found(kind, word, _without_closing(raw[label.end() :], label), min(texts, default=None), item)]
+    found = [
+        Found(
+            kind, word, _without_closing(raw[label.end() :], label), min(texts, default=None), item, raw[: label.end()]
+        )
+    ]
     start = label.end()
     while kind in ("rating", "type") and (following := _INLINE.search(line, start, start + 100)):
         kind, word = _name_of(following)

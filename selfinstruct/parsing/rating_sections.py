@@ -18,7 +18,7 @@ from selfinstruct.parsing.markup import clean, in_fence, is_rule
 from selfinstruct.parsing.rating_lines import LOOKED_AT, Found, Kind, Line, line_read, texts_named
 from selfinstruct.parsing.rating_values import plain, rating_of
 
-_LONGEST_HEADER: Final = 60
+_ASKED: Final = {"rating", "评分"}
 _SUMS_UP: Final = re.compile(
     r"[\s#*_]*(?:(?:overall|final|general)\s+)?(?:summary|conclusions?|comparison|ranking|verdict|remarks|assessment|evaluation)[\s*_:]*$"
     r"|[\s#*_]*(?:总体|整体|综合|最终)?(?:总结|小结|结论|排名|比较|评价)[\s*_:]*$"
@@ -29,9 +29,6 @@ _IN_SUM: Final = re.compile(
 )
 _NOTES: Final = re.compile(r"[\s*_]*(?:please\s+)?note|[\s*_]*请?注意")  # more often of the text than to the reader
 _MARKS_ALONE: Final = re.compile(r"[#*_`]+(?:markdown)?|</[\w\s]{1,30}>")
-_LIKE_A_HEADER: Final = re.compile(
-    r"\s*[#*\[<【].*|.*[:\])】]\s*|(?:\S+\s+){0,3}(?:\w{1,8}\s?\d{1,3}|[a-z])[\s.*]*|[^\s\w]*\w{1,8}"
-)
 
 
 @dataclass(slots=True)
@@ -42,6 +39,7 @@ class Label:
     word: str  # as the answer calls it
     lines: list[str]
     item: int | None = None  # the number of the list item that it begins ("2. Rating: 4")
+    of: int | None = None  # the number of the text that it gives itself ("Rating for Text 2: 4")
 
     def value(self) -> str:
         """What stands on its line, or on the next one that has anything."""
@@ -51,11 +49,6 @@ class Label:
         """All of it, without blank lines, rules and loose fences around it."""
         return "\n".join(_trimmed(self.lines)).strip()
 
-    def ends_like_a_header(self) -> bool:
-        """Whether its last line may be what stands above the next text ("Model B", "*Second*"), not the end of this."""
-        last = next((line for line in reversed(self.lines[1:]) if line.strip()), "")
-        return len(last) <= _LONGEST_HEADER and _LIKE_A_HEADER.fullmatch(plain(last)) is not None
-
 
 @dataclass(slots=True)
 class Section:
@@ -63,27 +56,51 @@ class Section:
 
     number: int | None
     labels: list[Label] = field(default_factory=list)
+    by_label: bool = False  # whether the number is that of its first label ("Rating for Text 2: 4"), not a header's
     filled: bool = False  # whether anything stands in it
+    asides: list[str] = field(default_factory=list)  # what is rated by another word than the one asked for
 
 
 def sections(text: str, *, types: bool) -> list[Section]:
     """The answer in sections, in the order of the answer; the first is what stands before every header.
 
-    ``types``: whether "Type:" is a label. Of several words for the same thing ("Rating:", "Score:") the one that begins
-    most lines counts, and lines that begin with another are part of a reason.
+    ``types``: whether "Type:" is a label. Where a word that was asked for ("Rating:", "评分：") begins a rating
+    anywhere, no other word does ("Score:"): such a line is part of a reason, and is kept in ``Section.asides``, too.
+
+    Raises ParseError ``missing_section`` where a header and the label below it give different numbers.
     """
     lines = clean(text).split("\n")
-    read = [line_read(line, types) for line in lines]
+    read = _without_values([line_read(line, types) for line in lines])
     quoted = _quoted(read, in_fence(lines), [line.lstrip().startswith(">") for line in lines])
     outside = [line for line, is_quoted in zip(read, quoted, strict=True) if not is_quoted]
     if not any(map(_names, outside)):
         read = [line._replace(header=line.bare) for line in read]
-    found = [found for line in read for found in line.found]
-    rates = _usual(one.word for one in found if one.kind == "rating" and _says_a_rating(one.said))
+    found = [one for line in outside for one in line.found] or [one for line in read for one in line.found]
+    rates = {one.word for one in found if one.kind == "rating" and _says_a_rating(one.said)}
     reasons = _usual(one.word for one in found if one.kind == "rationale")
     if not types:  # where there are types, the two reasons may go by different words
-        reasons = reasons & {"rationale", "理由"} or reasons
-    return _agreed(_Walk(rates | reasons).over(read, quoted))
+        reasons = {one.word for one in found} & {"rationale", "理由"} or reasons
+    return _agreed(_Walk((rates & _ASKED or rates) | reasons).over(read, quoted))
+
+
+def unquoted(text: str) -> str:
+    """The text without the ``>`` that stands before each of its lines, if it does."""
+    lines = clean(text).split("\n")
+    if not all(line.lstrip().startswith(">") for line in lines if line.strip()):
+        return text
+    return "\n".join(line.lstrip()[1:].removeprefix(" ") for line in lines)
+
+
+def _without_values(read: Sequence[Line]) -> list[Line]:
+    """The lines, where one that follows a rating's empty label ("Rating:", "**3**") is its value and no header."""
+    kept: list[Line] = []
+    awaited = False
+    for line in read:
+        kept.append(line._replace(bare=None) if awaited and not line.raw.lstrip().startswith("#") else line)
+        if line.raw.strip():
+            last = line.found[-1] if line.found else None
+            awaited = last is not None and last.kind == "rating" and not last.said.strip(" \t*_`")
+    return kept
 
 
 def _usual(words: Iterable[str]) -> set[str]:
@@ -102,10 +119,14 @@ def _says_a_rating(said: str) -> bool:
 
 
 def _agreed(found: list[Section]) -> list[Section]:
-    """The sections, without the ratings of those that do not use all words for it, where several are as usual."""
-    words = {label.word for section in found for label in section.labels if label.kind == "rating"}
-    for section in found:
-        if {label.word for label in section.labels if label.kind == "rating"} != words:
+    """The sections, without the ratings of those that do not use the word that most of them use, if one is.
+
+    What such a section rates by another word may be quoted, while its own rating is missing.
+    """
+    words = [{label.word for label in section.labels if label.kind == "rating"} for section in found]
+    usual = _usual(word for one in words for word in one)
+    for section, one in zip(found, words, strict=True):
+        if not usual <= one:
             section.labels = [label for label in section.labels if label.kind != "rating"]
     return found
 
@@ -148,6 +169,8 @@ class _Walk:
 
     def _take(self, line: Line, text_only: bool) -> None:
         found = [] if text_only or not all(map(self._counts, line.found[:1])) else line.found
+        if not found and not text_only:
+            self._sections[-1].asides += [one.said for one in line.found if one.kind == "rating"]
         if line.header is not None and not text_only:
             self._open(line.header)
         elif line.nameless and not text_only:
@@ -168,11 +191,26 @@ class _Walk:
         self._label = None
 
     def _add(self, found: Found) -> None:
-        if found.text is not None and found.text != self._sections[-1].number:
+        section = self._sections[-1]
+        if found.text is not None and found.text != section.number:
+            if section.number is not None and not section.filled:
+                raise ParseError("missing_section", f"the header says text {section.number}, its label {found.text}")
             self._open(found.text)
-        self._label = Label(found.kind, found.word, [found.said], found.item)
+            self._sections[-1].by_label = True
+        last = self._label
+        if last and last.kind == "rating" and not last.value() and (last.of is not None or found.kind == "rating"):
+            self._take_for_heading(last)
+        self._label = Label(found.kind, found.word, [found.said], found.item, found.text)
         self._sections[-1].labels.append(self._label)
         self._sections[-1].filled = True
+
+    def _take_for_heading(self, label: Label) -> None:
+        """Takes a label without a value for what stands above the next one ("Rating for Text 1:")."""
+        section = self._sections[-1]
+        section.labels.remove(label)
+        section.by_label = False
+        if section.labels and label.of is not None:
+            self._open(label.of)
 
 
 def _trimmed(lines: Sequence[str]) -> list[str]:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from selfinstruct.errors import ParseError
-from selfinstruct.parsing.rating_sections import Label, Section, sections
+from selfinstruct.parsing.rating_order import in_order
+from selfinstruct.parsing.rating_sections import Label, Section, sections, unquoted
 from selfinstruct.parsing.rating_values import RatedText, Wanted, is_reason, rating_of, types_of
 
 # Which rationale is the types' and which the rating's, by the order of the labels: T(ype), G (rating), R(ationale).
@@ -25,19 +26,23 @@ def ratings(text: str, wanted: Wanted) -> list[RatedText | ParseError]:
     ``doubled_rating``, ``rating_out_of_range``, ``na_not_allowed``, ``missing_rationale``, ``missing_type``,
     ``type_out_of_range``, ``doubled_section`` (what is asked for once stands there twice).
 
-    Sections without numbers are taken in their order where there are as many whole ones as texts, and nothing else.
+    Where nothing is numbered, the parts are taken in their order, but only if there are as many whole ones as texts,
+    nothing stands beside them, and no line may speak of a text at another place (see `in_order`).
 
     Raises ParseError where it is in doubt which text is which: ``no_sections``, ``missing_section``,
     ``extra_section``, ``doubled_section``.
     """
+    text = unquoted(text)
     first, *rest = sections(text, types=wanted.types)
     numbered = [section for section in rest if section.number is not None]
     if not numbered:
-        return _in_order([first, *rest], wanted)
+        parts = in_order(text, wanted)
+        return [_read(Section(n, parts[n]), n, wanted) for n in range(1, wanted.texts + 1)]
     by_number = _by_number(numbered, wanted.texts)
+    _check_labels([first, *rest])
     if any(_rates(section, wanted) for section in (first, *rest) if section.number is None):
         raise ParseError("extra_section", "a rating that stands below no number")
-    return [_read(by_number[number].labels, number, wanted) for number in range(1, wanted.texts + 1)]
+    return [_read(by_number[number], number, wanted) for number in range(1, wanted.texts + 1)]
 
 
 def _by_number(numbered: Sequence[Section], texts: int) -> dict[int, Section]:
@@ -57,45 +62,17 @@ def _by_number(numbered: Sequence[Section], texts: int) -> dict[int, Section]:
     return dict(zip(numbers, counting, strict=True))
 
 
-def _in_order(unnumbered: Sequence[Section], wanted: Wanted) -> list[RatedText | ParseError]:
-    """The texts of an answer that numbers none: each section begins with the label that the first begins with."""
-    labels = [label for section in unnumbered for label in section.labels]
-    if not any(label.kind == "rating" for label in labels):
-        raise ParseError("no_sections", "no rating is marked in it" if labels else "nothing is marked in it")
-    parts: list[list[Label]] = []
-    for label in labels:
-        if label.kind == labels[0].kind:
-            parts.append([])
-        parts[-1].append(label)
-    if len(parts) != wanted.texts:
-        reason = "missing_section" if len(parts) < wanted.texts else "extra_section"
-        raise ParseError(reason, f"{len(parts)} without numbers, {wanted.texts} texts")
-    if any(part[-1].ends_like_a_header() for part in parts[:-1]):
-        raise ParseError("missing_section", "headers that number no texts")
-    for place, part in enumerate(parts, 1):
-        if not _is_whole(part, wanted):
-            raise ParseError("missing_section", f"number {place} of {len(parts)} without numbers is not whole")
-    by_place = dict(zip(_places(parts), parts, strict=True))
-    return [_read(by_place[place], place, wanted) for place in range(1, wanted.texts + 1)]
+def _check_labels(found: Sequence[Section]) -> None:
+    """Raises `ParseError` where only some labels give a number, and a label without one may be of the text before.
 
-
-def _places(parts: Sequence[Sequence[Label]]) -> list[int]:
-    """The text of each part: its place, or, where a list numbers the parts, its number there."""
-    items = [part[0].item for part in parts]
-    inner = [label.item for part in parts for label in part[1:]]
-    in_order = list(range(1, len(parts) + 1))
-    if not any(items) or (set(items) == {1} and any(inner)):
-        return in_order
-    numbers = [item for item in items if item is not None]
-    if sorted(numbers) != in_order or any(inner):
-        raise ParseError("missing_section", "the numbers in front of the labels number no texts")
-    return numbers
-
-
-def _is_whole(labels: Sequence[Label], wanted: Wanted) -> bool:
-    """Whether a part has each label that is asked for, once, whatever they say."""
-    letters = "".join(_LETTERS[label.kind] for label in labels).upper()
-    return letters in _TYPED if wanted.types else sorted(letters) == ["G", "R"]
+    It is that of the number above it where all such sections have the same labels, and no label stands before them.
+    """
+    named = [section for section in found if section.by_label]
+    if all(label.of is not None for section in named for label in section.labels):
+        return
+    unnumbered = any(section.labels for section in found if section.number is None)
+    if unnumbered or len({tuple(label.kind for label in section.labels) for section in named}) > 1:
+        raise ParseError("missing_section", "not each label says which text it is of")
 
 
 def _rates(section: Section, wanted: Wanted) -> bool:
@@ -112,22 +89,27 @@ def _rating(label: Label, wanted: Wanted) -> bool:
     return True
 
 
-def _read(labels: Sequence[Label], number: int, wanted: Wanted) -> RatedText | ParseError:
+def _read(section: Section, number: int, wanted: Wanted) -> RatedText | ParseError:
     """One text's section, or what is wrong with it."""
     try:
-        rating = _the_rating(labels, wanted)
-        types = _the_types(labels) if wanted.types else ()
-        types_rationale, rationale = _rationales(labels, wanted)
+        rating = _the_rating(section, wanted)
+        types = _the_types(section.labels) if wanted.types else ()
+        types_rationale, rationale = _rationales(section.labels, wanted)
     except ParseError as error:
         return ParseError(error.reason, f"text {number}: {error.detail}" if error.detail else f"text {number}")
     return RatedText(rating, rationale, types, types_rationale)
 
 
-def _the_rating(labels: Sequence[Label], wanted: Wanted) -> int | None:
-    """The rating, which may be repeated."""
-    said = [rating_of(label.value(), na=wanted.na) for label in labels if label.kind == "rating"]
+def _the_rating(section: Section, wanted: Wanted) -> int | None:
+    """The rating, which may be repeated, in another word as well ("Score: 4")."""
+    said = [rating_of(label.value(), na=wanted.na) for label in section.labels if label.kind == "rating"]
     if not said:
         raise ParseError("missing_rating")
+    for aside in section.asides:
+        try:
+            said.append(rating_of(aside, na=wanted.na))
+        except ParseError:
+            continue  # of something else ("Score: 85/100"), or no rating at all
     if len(set(said)) > 1:
         raise ParseError("doubled_rating", " and ".join("N/A" if rating is None else str(rating) for rating in said))
     return said[0]

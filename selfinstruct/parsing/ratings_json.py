@@ -9,12 +9,15 @@ from typing import Final, NamedTuple
 from selfinstruct.errors import ParseError
 from selfinstruct.parsing.json_nodes import Node
 from selfinstruct.parsing.one_value import one_value
-from selfinstruct.parsing.rating_values import RatedText, Wanted, is_reason, plain, rating_of, types_of
+from selfinstruct.parsing.rating_places import names_another
+from selfinstruct.parsing.rating_values import RatedText, Wanted, behind_rating, is_reason, plain, rating_of, types_of
 
 _NUMBER: Final = re.compile(r"\s*(?:(?:text|output|response|answer|文本|输出|回答)\s*[_#-]?\s*)?(\d{1,4})(?:\.0)?\s*")
 _WHOLE: Final = re.compile(r"[^\S\n]*(-?\d+(?:\.\d+)?)[^\S\n]*")
+_NUMBER_KEYS: Final = ("text", "id", "text_id", "number", "index")
 _TYPE_KEYS: Final = ("type", "types")
 _TYPE_RATIONALE_KEYS: Final = ("type_rationale", "types_rationale")
+_ASKED: Final = {"rating", "rationale", *_TYPE_KEYS, *_TYPE_RATIONALE_KEYS}
 
 
 class _Entry(NamedTuple):
@@ -26,7 +29,9 @@ def ratings_json(text: str, wanted: Wanted) -> list[RatedText | ParseError]:
     """As `ratings`, of one JSON value, whatever prose and fences stand around it.
 
     The texts may stand in an object's list, in a list alone, or below their numbers as keys; a rating may be a string
-    ("4", "N/A"). Entries without numbers are taken in their order where there are as many as texts.
+    ("4", "N/A"). A text's number may stand at "id", "text_id", "number" or "index", too. Entries without numbers are
+    taken in their order where there are as many as texts, none has a key but those asked for, and nothing in one may
+    name another text.
 
     Raises ParseError ``not_json`` where there is no JSON value or it breaks off, ``wrong_shape`` where it is another
     thing or there are two, ``no_sections``, ``missing_section``, ``extra_section`` and ``doubled_section``. A fault in
@@ -36,22 +41,33 @@ def ratings_json(text: str, wanted: Wanted) -> list[RatedText | ParseError]:
     if not entries:
         raise ParseError("no_sections", "the JSON holds no text")
     if all(entry.number is None for entry in entries) and len(entries) == wanted.texts:
-        entries = [_Entry(place, entry.node) for place, entry in enumerate(entries, 1)]
+        entries = [_by_place(place, entry.node) for place, entry in enumerate(entries, 1)]
     by_number = _by_number(entries, wanted.texts)
     return [_read(by_number[number], number, wanted) for number in range(1, wanted.texts + 1)]
 
 
 def _entries(root: Node) -> list[_Entry]:
     """The texts' objects with their numbers, as they are given."""
-    if root.kind == "object" and not _fields(root, "text", "rating"):
+    if root.kind == "object" and not _fields(root, *_NUMBER_KEYS, "rating"):
         root = _holder(root)
-    if root.kind == "object" and _fields(root, "text", "rating"):
+    if root.kind == "object" and _fields(root, *_NUMBER_KEYS, "rating"):
         return [_Entry(_own_number(root), root)]
     named = root.kind == "object"
     entries = [_Entry(_number(key) if named else _own_number(node), node) for key, node in root.members]
     if any(entry.node.kind != "object" or (named and _disagrees(entry)) for entry in entries):
         raise ParseError("wrong_shape", "not one object for each text")
     return entries
+
+
+def _by_place(place: int, node: Node) -> _Entry:
+    """An entry at its place, where nothing in it says that it may be of another text."""
+    if not {key.strip().casefold() for key, _ in node.members} <= _ASKED:
+        raise ParseError("wrong_shape", "an entry without a number has another key")
+    said = [behind_rating(child.says) for child in _fields(node, "rating")]
+    said += [child.says for child in _fields(node, "rationale", *_TYPE_RATIONALE_KEYS)]
+    if any(names_another(line, place) for text in said for line in text.split("\n")):
+        raise ParseError("wrong_shape", f"entry {place} has no number, and may be of another text")
+    return _Entry(place, node)
 
 
 def _holder(root: Node) -> Node:
@@ -76,7 +92,7 @@ def _number(said: str) -> int | None:
 
 def _own_number(node: Node) -> int | None:
     """The number that an entry gives itself; None where it gives none."""
-    said = [_number(field.says) for field in _fields(node, "text")]
+    said = [_number(field.says) for field in _fields(node, *_NUMBER_KEYS)]
     if None in said or len(set(said)) > 1:
         raise ParseError("wrong_shape", "a text's number is none")
     return said[0] if said else None

@@ -86,7 +86,6 @@ READ_ALIKE = {
     "Chinese headings": f"### 反馈\n{SAYS}\n\n### 总体评分\n７.５分",
     "Chinese, traditional": f"反饋：\n{SAYS}\n\n總分：7.5分（满分10分）",
     "a fence": f"```\nFeedback: {SAYS}\nOverall Score: 7.5\n```",
-    "behind a score": f"Score: 7.5. {SAYS}",
 }
 
 
@@ -105,6 +104,9 @@ def test_a_critique_reads_the_same_in_every_style(text: str) -> None:
         ("### Rating\n\nA fair text.\n\nRating: 6", "A fair text."),
         ("I rate it [[6]] out of 10. It stops early.", "I rate it [[6]] out of 10. It stops early."),
         ("Good.\n\nOverall Score: 6\n\nThe end is weak, though.", "Good.\n\nThe end is weak, though."),
+        ("Score: 6. Too long, and late.", "Too long, and late."),
+        ("A good text.\n\n---\n\n6", "A good text."),
+        ("A good text.\nOverall Score: 6\nFinal score: 6", "A good text."),
         ("A.\n\n```\nx = [[0, 1]]\n```\n\nOverall Score: 6", "A.\n\n```\nx = [[0, 1]]\n```"),
         ("Here is what is wrong:\n\n- the year\n\nScore: 6", "- the year"),
         ("The list is wrong:\n\n- the year\n\nScore: 6", "The list is wrong:\n\n- the year"),
@@ -125,6 +127,13 @@ def test_feedback_keeps_what_is_no_score(text: str, feedback: str) -> None:
         *(("Good.\nScore: 7\nOverall Score: 8", "doubled_score"), ("7\n\nGood.\n\n8", "doubled_score")),
         *(("Good.\nOverall Score: 0", "score_out_of_range"), ("Good.\nOverall Score: 85/100", "score_out_of_range")),
         *(("Good.\nOverall Score: 7 to 8", "doubled_score"), ("Good.\nOverall: 11", "score_out_of_range")),
+        *(("Good.\nOverall Score: 7, maybe 8", "doubled_score"), ("Good.\nOverall Score: 10, no: 2", "doubled_score")),
+        *((f"Score: 7.5. {SAYS}", "doubled_score"), ("Good.\nOverall Score: 7?", "missing_score")),
+        *(("Good.\nOverall Score: 7\nRevised Overall Score: 5", "doubled_score"),),
+        *(("Good.\nOverall Score: 7\n\nThen:\nCorrected Score: 4", "doubled_score"),),
+        *(("好。\n总分：7\n修改后的总分：5", "doubled_score"), ("好。\n总分：7\n最终得分：5", "doubled_score")),
+        *(("Feedback: the sum should be\n7", "missing_score"), ("the sum should be:\n\n7", "missing_score")),
+        *(("7\nis the sum.", "missing_score"),),
         *(("Good.\nOverall Score: high", "missing_score"), ("Good.\n\n1.", "missing_score")),
     ],
 )

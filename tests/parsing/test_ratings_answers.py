@@ -223,6 +223,62 @@ Rationale: Only the date is missing.
 Rating: 2
 Rationale: It answers another question.
 </text 2>""",
+    "all of it quoted": """> #### Output for Text 1
+> Rating: 4
+> Rationale: Only the date is missing.
+>
+> #### Output for Text 2
+> Rating: 2
+> Rationale: It answers another question.""",
+    "values below their labels": """**1.**
+Rationale: Only the date is missing.
+Rating:
+**4**
+
+**2.**
+Rationale: It answers another question.
+Rating:
+**2**""",
+    "the rating's heading": """Rating for Text 1:
+Rating: 4
+Rationale: Only the date is missing.
+
+Rating for Text 2:
+Rating: 2
+Rationale: It answers another question.""",
+    "the number in brackets behind each label": """**Rating (Text 2):** 2
+**Rationale (Text 2):** It answers another question.
+
+**Rating (Text 1):** 4
+**Rationale (Text 1):** Only the date is missing.""",
+    "the number behind the first label": """Rating (Text 2): 2
+Rationale: It answers another question.
+
+Rating (Text 1): 4
+Rationale: Only the date is missing.""",
+    "signs around the number": """== Text 1 ==
+Rating: 4
+Rationale: Only the date is missing.
+
+🔹 **Text 2** ✅
+Rating: 2
+Rationale: It answers another question.""",
+    "Chinese brackets and numerals": """一、《文本1》
+Rating: 4
+Rationale: Only the date is missing.
+
+（二）文本〔2〕
+Rating: 2
+Rationale: It answers another question.""",
+    "the same rating in the end": """Text 1
+Rating: 4
+Rationale: Only the date is missing.
+Final rating: 4
+
+Text 2
+Score: 2/5
+Rating: 2
+Rationale: It answers another question.""",
     "a sum at the end": """#### Output for Text 1
 Rating: 4
 Rationale: Only the date is missing.
@@ -402,6 +458,17 @@ Rationale: No conflict was found.""",
 类型理由：No conflict was found.
 评分：5
 评分理由：Nothing is made up.""",
+    "the rating's heading": """Rating for Text 1:
+Type: 1, 3
+Rationale: The year is wrong, and it says both.
+Rating: 2
+Rationale: The error decides.
+
+**Rating for Text 2:**
+Type: None
+Rationale: No conflict was found.
+Rating: 5
+Rationale: Nothing is made up.""",
     "one line each": """Text 1: Type: 1, 3. Rationale: The year is wrong, and it says both.
 Rating: 2. Rationale: The error decides.
 Text 2: Type: None. Rationale: No conflict was found.
@@ -442,10 +509,11 @@ def test_what_a_reason_mentions_stays_in_it(rationale: str) -> None:
     ("said", "rating"),
     [
         *(("4", 4), ("4.", 4), ("4/5", 4), ("4 / 5", 4), ("[4]", 4), ("(4)", 4), ("**4**", 4), ("４", 4), ("4.0", 4)),
-        *(("4 out of 5", 4), ("4 (Substantial compliance)", 4), ("4 - close to 5", 4), ("4: nearly there", 4)),
+        *(("4 out of 5", 4), ("4 (Substantial compliance)", 4), ("4 - close to best", 4), ("4: nearly there", 4)),
         *(("4 Substantial compliance", 4), ("Level 4", 4), ("4分", 4), ("四分", 4), ("4 stars", 4), ("4 because", 4)),
         *(("five", 5), ("1 of 5", 1), ("N/A", None), ("n/a.", None), ("Not applicable", None), ("NA", None)),
         *(("N/A (creative task 2)", None), ("不适用", None), ("[N/A]", None), ("Full (5)", 5), ("4/five", 4)),
+        *(("Ｎ／Ａ", None), ("N／Ａ", None), ("4（满分5分）", 4), ("4 (on a scale of 1 to 5)", 4), ("4 (1-5)", 4)),
     ],
 )
 def test_a_rating_is_read_in_any_dress(said: str, rating: int | None) -> None:
@@ -465,6 +533,17 @@ def test_a_rating_is_read_in_any_dress(said: str, rating: int | None) -> None:
         ),
         *(("3-4", "doubled_rating"), ("3 or 4", "doubled_rating"), ("3, 4", "doubled_rating")),
         *(("N/A or 4", "doubled_rating"), ("4 (or N/A)", "doubled_rating"), ("3至4", "doubled_rating")),
+        *(("4 - close to 5", "doubled_rating"), ("4, maybe 3", "doubled_rating"), ("4:5", "doubled_rating")),
+        *(("5, or perhaps 4", "doubled_rating"), ("5 minus 1", "doubled_rating"), ("5 less 1", "doubled_rating")),
+        *(("4. On reflection 3", "doubled_rating"), ("4 at most 3", "doubled_rating"), ("5 - N/A", "doubled_rating")),
+        *(("4 would be generous; 2", "doubled_rating"), ("4分，扣1分", "doubled_rating"), ("3 plus", "doubled_rating")),
+        *(("4, maybe three", "doubled_rating"), ("4分，也许三分", "doubled_rating"), ("N/A; 3", "doubled_rating")),
+        *(
+            ("3 (2-4)", "doubled_rating"),
+            ("4 (满分3分)", "doubled_rating"),
+            ("4 - " + "x" * 400 + "3", "doubled_rating"),
+        ),
+        *(("5? no, 4", "missing_rating"), ("4？", "missing_rating"), ("4/5 = 80%", "missing_rating")),
         *(("", "missing_rating"), ("high", "missing_rating"), ("4th", "missing_rating"), ("4%", "missing_rating")),
         *(("I would say 4", "missing_rating"), ("★★★★", "missing_rating"), ("4+", "missing_rating")),
     ],
@@ -482,6 +561,7 @@ def test_what_is_no_whole_rating_from_1_to_5_is_a_named_failure(said: str, reaso
         *(("1", (1,)), ("1, 3", (1, 3)), ("3、1", (1, 3)), ("1 and 2", (1, 2)), ("[1]", (1,)), ("1 2 3", (1, 2, 3))),
         *(("None", ()), ("无", ()), ("none (nothing found)", ()), ("N/A", ()), ("1 - conflict, 2 - conflict", (1, 2))),
         *(("Type 2", (2,)), ("2, 2", (2,)), ("1/2", (1, 2)), ("\n2", (2,)), ("1和2", (1, 2)), ("1 & 3", (1, 3))),
+        *(("类型一和类型三", (1, 3)), ("１、２", (1, 2)), ("第一类", (1,))),
     ],
 )
 def test_types_are_a_subset_of_1_to_3(said: str, types: tuple[int, ...]) -> None:
@@ -494,6 +574,7 @@ def test_types_are_a_subset_of_1_to_3(said: str, types: tuple[int, ...]) -> None
     [
         *(("4", "type_out_of_range"), ("0", "type_out_of_range"), ("1-3", "type_out_of_range")),
         *(("1.5", "type_out_of_range"), ("None, 1", "type_out_of_range"), ("1 in 2 places", "type_out_of_range")),
+        *(("1, 3 times", "type_out_of_range"), ("1; 2 types", "type_out_of_range"), ("1，3处", "type_out_of_range")),
         *(("", "missing_type"), ("clear", "missing_type")),
     ],
 )
@@ -520,6 +601,23 @@ IN_DOUBT = {
     "a sixth rating before": ("Rating: 6\nRationale: c\n\n" + WHOLE, TWO, "extra_section"),
     "one twice": (WHOLE + "\n\nText 2\nRating: 2\nRationale: b", TWO, "doubled_section"),
     "a quoted section on lines of its own": (WHOLE.replace("a\n", "a\nText 2\nRating: 5\n"), TWO, "doubled_section"),
+    "a header against its label": (WHOLE.replace("Text 1\n", "Text 1\nText 2 "), TWO, "missing_section"),
+    "a header against brackets": (WHOLE.replace("Text 1\nRating", "Text 1\nRating (Text 2)"), TWO, "missing_section"),
+    "a heading twice": (
+        "Rating for Text 1:\nRating: 4\nRationale: a\n\n" + "Rating for Text 2:\nRating: 2\nRationale: b\n\n" * 2,
+        TWO,
+        "doubled_section",
+    ),
+    "reasons alone give numbers": (
+        "Rating: 4\nRationale (Text 2): a\n\nRating: 2\nRationale (Text 1): b",
+        TWO,
+        "missing_section",
+    ),
+    "reasons alone give numbers, a rating is lost": (
+        "Rationale (Text 2): a\n\nRating: 2\nRationale (Text 1): b",
+        TWO,
+        "missing_section",
+    ),
     "no numbers, one missing": ("Rating: 4\nRationale: a", TWO, "missing_section"),
     "no numbers, one too many": ("Rating: 4\nRationale: a\n" * 3, TWO, "extra_section"),
     "no numbers, one in pieces": ("Rating: 4\nRating: 2\nRationale: b", TWO, "missing_section"),
@@ -550,6 +648,13 @@ FAULTS = {
     "no reason": ("Rating: 4", TWO, "missing_rationale"),
     "an empty reason": ("Rating: 4\nRationale:\n\n---", TWO, "missing_rationale"),
     "the place for a reason": ("Rating: 4\nRationale: <why this rating>", TWO, "missing_rationale"),
+    "a reason without words": ("Rating: 4\nRationale: ...", TWO, "missing_rationale"),
+    "a dash for a reason": ("Rating: 4\nRationale: -", TWO, "missing_rationale"),
+    "the place for a reason in brackets": ("Rating: 4\nRationale: [Your rationale]", TWO, "missing_rationale"),
+    "another word for the rating": ("Rating: 1\nRationale: a\nScore: 5\nScore: 5", TWO, "doubled_rating"),
+    "a final rating": ("Rating: 5\nRationale: a\nFinal Rating: 4", TWO, "doubled_rating"),
+    "a corrected rating": ("Rating: 5\nRationale: a\n**Corrected rating:** 4", TWO, "doubled_rating"),
+    "nothing but another word": ("Rationale: a\nScore: 5", TWO, "missing_rating"),
     "an unlabelled reason": ("Rating: 4\nIt is fine.", TWO, "missing_rationale"),
     "two ratings": ("Rating: 4\nRationale: a\nRating: 5", TWO, "doubled_rating"),
     "a rating and none": ("Rating: 4\nRationale: a\nRating: N/A", TWO, "doubled_rating"),
@@ -576,6 +681,14 @@ def test_a_fault_in_one_section_leaves_the_others(body: str, wanted: Wanted, rea
     assert first.reason == reason
     assert "text 1" in first.detail
     assert second == RatedText(3, "d", (), "c" if wanted.types else "")
+
+
+def test_a_changed_rating_in_chinese_is_a_second_one() -> None:
+    """ "修改后的评分" and "最终评分" are ratings, too; with the same number they change nothing."""
+    (found,) = ratings("文本1\n评分：5\n理由：a\n修改后的评分：4", ONE)
+    assert isinstance(found, ParseError)
+    assert found.reason == "doubled_rating"
+    assert ratings("文本1\n评分：5\n理由：a\n最终评分：5", ONE) == [rated(5, "a")]
 
 
 def test_labels_that_are_not_asked_for_are_text() -> None:

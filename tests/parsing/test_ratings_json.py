@@ -17,6 +17,8 @@ TWO = Wanted(2, types=False, na=True)
 TYPED = Wanted(1, types=True, na=False)
 A = {"text": 1, "rating": 4, "rationale": "a"}
 B = {"text": 2, "rating": "N/A", "rationale": "b"}
+BARE_A = {"rating": 4, "rationale": "a"}
+BARE_B = {"rating": "N/A", "rationale": "b"}
 READ = [RatedText(4, "a", (), ""), RatedText(None, "b", (), "")]
 
 
@@ -34,6 +36,10 @@ READ = [RatedText(4, "a", (), ""), RatedText(None, "b", (), "")]
         json.dumps({"text 2": {**B, "text": 2}, "text 1": {"rating": 4.0, "rationale": " a\n"}}),
         json.dumps({"texts": {"1": A, "2": B}}),
         json.dumps([{"rating": 4, "rationale": "a"}, {"rating": "N/A", "rationale": "b"}]),
+        *(
+            json.dumps([{key: said, **entry} for said, entry in (("Text 2", BARE_B), (1, BARE_A))])
+            for key in ("id", "text_id", "number", "index")
+        ),
         json.dumps({"texts": [A, B]}) + "\n" + json.dumps({"texts": [A, B]}, indent=1),
         json.dumps({"texts": [{**A, "type": "poem"}, B]}),
     ],
@@ -78,6 +84,20 @@ def test_types_are_a_list_a_number_or_a_string(types: Any, read: tuple[int, ...]
         *(
             (json.dumps([A, B, {**A, "text": 3}]), "extra_section"),
             (json.dumps([A, B, {"rating": 4}]), "extra_section"),
+        ),
+        *(
+            (json.dumps([{key: said, "rating": 4, "rationale": "a"} for said in (2, 1)]), "wrong_shape")
+            for key in ("name", "text_number", "output", "文本", "Text #")
+        ),
+        *(
+            (json.dumps([{**A, "id": 2}, B]), "wrong_shape"),
+            (json.dumps([{"id": True, "rating": 4}, B]), "wrong_shape"),
+        ),
+        *(
+            (json.dumps([{"index": 0, **BARE_A}, {"index": 1, **BARE_B}]), "extra_section"),
+            (json.dumps([{"id": 1, **BARE_A}, {"id": 1, **BARE_B}]), "doubled_section"),
+            (json.dumps([{"rating": 4, "rationale": "Text 2: fine"}, BARE_B]), "wrong_shape"),
+            (json.dumps([{"rating": "4 (second)", "rationale": "fine"}, BARE_B]), "wrong_shape"),
         ),
         *((json.dumps([A, A]), "doubled_section"), ('{"1": {"rating": 4}, "1": {"rating": 4}}', "doubled_section")),
     ],
