@@ -21,7 +21,7 @@ from selfinstruct.schema import Message, Opener, Provenance, Record, Topic
 from selfinstruct.stages.dialogue import Cast, Dialogues, Side, Talk
 from selfinstruct.stages.given import Given
 from selfinstruct.stages.requests import Requests
-from selfinstruct.store import Manifest
+from selfinstruct.store_manifest import Manifest
 from selfinstruct.token_estimate import estimate
 
 MEASURED = 50

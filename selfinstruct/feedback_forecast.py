@@ -27,7 +27,7 @@ from selfinstruct.money import Price, TokenBound
 from selfinstruct.stages.critique import Critiques
 from selfinstruct.stages.rate import Ratings
 from selfinstruct.stages.sample import Samples
-from selfinstruct.store import Manifest
+from selfinstruct.store_manifest import Manifest
 
 _REPAIR = 2000  # tokens, at most, of what a judge is told that is asked again: the prompt files have no more bytes
 _KEPT = {"instructions": 300, "sample": 1000, "rate": 2900, "critique": 3500, "binarize": 1900}

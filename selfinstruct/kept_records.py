@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from selfinstruct import identity
 from selfinstruct.errors import BadData, DamagedRun
 from selfinstruct.schema import Instruction, Record, TaskInstance
-from selfinstruct.store import lines_of, read_manifest
+from selfinstruct.store import lines_of
+from selfinstruct.store_manifest import read_manifest
 
 R = TypeVar("R", bound=Record)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from selfinstruct import call_path, identity, links, resources, run_folder, seed_tasks, settling
 from selfinstruct.admission.budget import Budget
@@ -25,10 +24,8 @@ from selfinstruct.protocols import Model, Straining
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import Runner, StageRun
 from selfinstruct.schema import Completion, Endpoint, Instruction, Lang, Provenance, Rendering, SeedTask
-from selfinstruct.store import Manifest, StageStore, Tally, read_manifest
-
-if TYPE_CHECKING:
-    from selfinstruct.passes import Passes
+from selfinstruct.store import StageStore, Tally
+from selfinstruct.store_manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True)
@@ -265,10 +262,10 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
 
     with call_path.stopping(path.gate, plan.settings.deadline, stopping):
         try:
-            if (asking := _passes(plan, chain, path)) is not None:
-                await runner_of(chain[:1]).run()  # what is asked is known before anybody is
-                chain[0].last_round = None  # where the whole chain ends its own runner finds out
-                await asking.run(chain[1].screened)
+            if plan.recipe.method == "ultrafeedback":
+                from selfinstruct import passes
+
+                await passes.ask_ahead(chain, runner_of, path, plan.asking, max(1, len(plan.settings.gpus)))
             await runner.run()
         finally:
             await path.aclose()
@@ -280,19 +277,6 @@ async def _run(plan: Plan, ledger: Ledger, account: Account, watch: Watch) -> No
     ]
     account.exhausted, account.through = runner.exhausted, runner.through
     _tell_what_is_short(plan, account, chain[plan.counted].store.accepted)
-
-
-def _passes(plan: Plan, chain: Sequence[StageRun], path: call_path.CallPath) -> Passes | None:
-    """How local models that cannot all be at work side by side are asked first; None where nothing is in the way."""
-    places = max(1, len(plan.settings.gpus))
-    if plan.recipe.method != "ultrafeedback":
-        return None
-    from selfinstruct import passes
-
-    if not passes.needed(plan.asking, places) or chain[1].store.manifest.state == "complete":
-        return None
-    stage, instructions = chain[1].stage, chain[0].store
-    return passes.Passes(stage, instructions, path.models, plan.asking, places, path.gate)  # type: ignore[arg-type]
 
 
 def drawn(models: Mapping[str, Model], recipe: Recipe) -> Mapping[str, Model]:

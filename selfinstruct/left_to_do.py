@@ -10,7 +10,7 @@ from typing import NamedTuple
 from selfinstruct.forecast import Forecast
 from selfinstruct.launch import Plan, has_no_more
 from selfinstruct.links import Link
-from selfinstruct.store import Manifest, read_manifest
+from selfinstruct.store_manifest import Manifest, read_manifest
 
 Manifests = Sequence[Manifest | None]
 """Those of a plan's stages, in their order; None for a stage that has not begun."""

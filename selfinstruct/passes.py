@@ -10,15 +10,17 @@ of it, in the order it always has.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from selfinstruct.admission.gate import Gate
+from selfinstruct.call_path import CallPath
 from selfinstruct.errors import SelfinstructError, Withdrawn
 from selfinstruct.feedback_schema import SourcedInstruction
 from selfinstruct.models.opening import Opened
 from selfinstruct.protocols import Job, Model
+from selfinstruct.runner import Runner, StageRun
 from selfinstruct.stages.sample import Samples, Taken
 from selfinstruct.stages.together import all_of
 from selfinstruct.store import StageStore
@@ -127,6 +129,23 @@ class Passes:
     def _order(self, place: Place) -> tuple[str, ...]:
         round, slot = place
         return self.stage.design.order(self.instructions.of_round(round)[slot].place)
+
+
+async def ask_ahead(
+    chain: Sequence[StageRun],
+    runner_of: Callable[[Sequence[StageRun]], Runner],
+    path: CallPath,
+    opened: Mapping[str, Opened],
+    places: int,
+) -> None:
+    """Ask the models of a chain's second stage in passes, where local ones cannot all be at work side by side."""
+    first, second = chain[:2]
+    if not needed(opened, places) or second.store.manifest.state == "complete":
+        return
+    await runner_of([first]).run()  # what is asked is known before anybody is
+    first.last_round = None  # where the whole chain ends its own runner finds out
+    assert isinstance(second.stage, Samples)
+    await Passes(second.stage, first.store, path.models, opened, places, path.gate).run(second.screened)
 
 
 def needed(opened: Mapping[str, Opened], places: int) -> bool:

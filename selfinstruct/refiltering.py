@@ -38,7 +38,8 @@ from selfinstruct.protocols import Model
 from selfinstruct.recipe import STAGES, Recipe
 from selfinstruct.redrawing import NOT_ASKED, Redrawn, Renumbered, Slots, slots_of
 from selfinstruct.schema import Completion, Reject, Request
-from selfinstruct.store import StageStore, Tally, lines_of, read_manifest
+from selfinstruct.store import StageStore, Tally, lines_of
+from selfinstruct.store_manifest import read_manifest
 
 _LEDGER = "ledger.sqlite3"
 _WORKPLACE = ".parent"

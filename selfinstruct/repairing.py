@@ -24,7 +24,7 @@ from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.results import ANSWERS, ERRORS, Written
 from selfinstruct.schema import Draw
 from selfinstruct.shard_audit import DATA_FILE, TEMPORARY_FILE
-from selfinstruct.store import Manifest, read_manifest
+from selfinstruct.store_manifest import Manifest, read_manifest
 
 _WORKPLACE = ".rebuilt"
 """The folder below the run's in which its files are derived, and which a crash may leave behind."""

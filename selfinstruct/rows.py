@@ -21,7 +21,8 @@ import orjson
 from selfinstruct import identity, run_folder
 from selfinstruct.errors import BadData
 from selfinstruct.json_array import elements
-from selfinstruct.store import lines_of, read_manifest
+from selfinstruct.store import lines_of
+from selfinstruct.store_manifest import read_manifest
 
 LONGEST = 2**26
 """Bytes of the longest row that is read, 64 MiB: a file without line ends must not fill the memory."""

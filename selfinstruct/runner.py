@@ -22,7 +22,8 @@ from typing import Any
 
 from selfinstruct.admission.gate import Gate
 from selfinstruct.errors import REFUSALS, ConfigProblem, RequestRefused, SelfinstructError, Withdrawn
-from selfinstruct.protocols import Filter, Foreseeing, Job, Model, Stage, Summing
+from selfinstruct.protocols import Filter, Job, Model, Stage
+from selfinstruct.runner_filters import foresee, screen, told
 from selfinstruct.schema import Provenance, Record, Reject
 from selfinstruct.store import WINDOW, StageStore
 
@@ -251,8 +252,8 @@ class Runner:
             if task.cancelled() or task.exception() is not None:
                 return
             run.take(run.screened)
-            _foresee(run.filters, task.result())
-            screened = [_screen(run.filters, outcome) for outcome in task.result()]
+            foresee(run.filters, task.result())
+            screened = [screen(run.filters, outcome) for outcome in task.result()]
             run.note_unusable(screened)
             run.store.add_round(screened)
             self._look_for_the_end()
@@ -272,7 +273,7 @@ class Runner:
         for number, run in enumerate(self.chain):
             self._note(_unreadable(run))
             if run.done and run.store.manifest.state == "running":
-                run.store.finish("exhausted" if self.exhausted and number >= place else "complete", _told(run.filters))
+                run.store.finish("exhausted" if self.exhausted and number >= place else "complete", told(run.filters))
 
     def _end_after(self, last_round: int, place: int) -> None:
         for run in self._part(place):
@@ -313,40 +314,3 @@ def _refused(job: Job, refusal: RequestRefused) -> Reject:
         detail=str(refusal),
         unusable=True,
     )
-
-
-def _told(filters: Sequence[Filter[Any]]) -> dict[str, Any] | None:
-    """What the filters have to tell of all records of a stage; None where none does."""
-    told = [item.summary() for item in filters if isinstance(item, Summing)]
-    return {key: value for one in told for key, value in one.items()} if told else None
-
-
-def _foresee(filters: Sequence[Filter[Any]], outcomes: Sequence[Outcome]) -> None:
-    """Let filters that compare with a memory look at the whole round at once."""
-    candidates = [record for outcome in outcomes for record in outcome if not isinstance(record, Reject)]
-    for item in filters:
-        if isinstance(item, Foreseeing):
-            item.foresee(candidates)
-
-
-def _screen(filters: Sequence[Filter[Any]], outcome: Outcome) -> Outcome:
-    """One job's candidates through the chain, in order; a survivor is admitted before the next is looked at."""
-    return [record if isinstance(record, Reject) else _judge(filters, record) for record in outcome]
-
-
-def _judge(filters: Sequence[Filter[Any]], record: Record) -> Record | Reject:
-    for item in filters:
-        drop = item.check(record)
-        if drop is not None:
-            return Reject(
-                id=record.id,
-                provenance=record.provenance,
-                stage=record.id.partition("-")[0],
-                reason=drop.reason,
-                detail=drop.detail,
-                candidate=record.model_dump(exclude={"id", "provenance"}),
-                nearest=drop.nearest,
-            )
-    for item in filters:
-        record = item.admit(record)
-    return record

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from selfinstruct import __version__, identity
 from selfinstruct.errors import ConfigProblem
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.store import read_manifest
+from selfinstruct.store_manifest import read_manifest
 
 if TYPE_CHECKING:
     from selfinstruct.launch import Account, Plan

@@ -23,8 +23,9 @@ from selfinstruct.findings import Report
 from selfinstruct.identity import StageIdentity
 from selfinstruct.ledger_audit import LedgerAudit
 from selfinstruct.schema import Record, Reject
-from selfinstruct.store import WINDOW, Manifest, Shard, manifest_bytes, read_manifest
+from selfinstruct.store import WINDOW
 from selfinstruct.store_files import line_of
+from selfinstruct.store_manifest import Manifest, Shard, manifest_bytes, read_manifest
 
 DATA_FILE = re.compile(r"(shard|rejects)-(\d+)\.jsonl")
 """The names a stage's own files have."""

@@ -21,8 +21,9 @@ from typing import Any, Generic, TypeVar, overload
 import orjson
 
 from selfinstruct.errors import DamagedRun
-from selfinstruct.schema import Noun, Record, Reject
-from selfinstruct.store_files import Spool, line_of, pretty, write_whole
+from selfinstruct.schema import Record, Reject
+from selfinstruct.store_files import Spool, line_of, write_whole
+from selfinstruct.store_manifest import Manifest, Shard, manifest_bytes, read_manifest
 
 T = TypeVar("T", bound=Record)
 
@@ -32,45 +33,6 @@ WINDOW = 500
 
 Outcome = Sequence[Record | Reject]
 """One job's screened candidates, in order: the record where it was kept, its reject where not."""
-
-
-class Shard(Noun):
-    """One line of the manifest. ``recent`` is the verdicts on the last candidates up to here, '1' for new."""
-
-    number: int
-    rounds: int
-    jobs: int
-    barren: int
-    accepted: int
-    rejects: dict[str, int]
-    unusable: int
-    recent: str
-    sha256: str
-    rejects_sha256: str
-
-
-class Manifest(Noun):
-    """What of a stage is on disk. ``state`` is ``running``, ``complete`` or ``exhausted``; no time, host or cost.
-
-    ``audit`` is what a finished stage's filters have to tell of all its records, where one does.
-    """
-
-    stage: str
-    kind: str
-    state: str = "running"
-    rounds_per_shard: int
-    shards: tuple[Shard, ...] = ()
-    audit: dict[str, Any] | None = None
-
-    @property
-    def rounds(self) -> int:
-        """Rounds in the shards."""
-        return sum(shard.rounds for shard in self.shards)
-
-    @property
-    def accepted(self) -> int:
-        """Records in the shards."""
-        return sum(shard.accepted for shard in self.shards)
 
 
 class Tally:
@@ -312,19 +274,6 @@ class _View(Sequence[T]):
 def round_of(record_id: str) -> int:
     """The round a record's id names: 12 of ``bootstrap-12-3-5``."""
     return int(record_id.split("-")[1])
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a stage's folder; None when there is none, or none that can be read."""
-    try:
-        return Manifest.model_validate_json((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError):
-        return None  # shards are derived: without a manifest they are derived again
-
-
-def manifest_bytes(manifest: Manifest) -> bytes:
-    """A manifest as it is written: with ``audit`` only where there is one."""
-    return pretty(manifest.model_dump(exclude={"audit"} if manifest.audit is None else set()))
 
 
 def lines_of(folder: Path, prefix: str, round: int | None = None) -> Iterator[bytes]:

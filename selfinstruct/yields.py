@@ -14,7 +14,8 @@ from pathlib import Path
 
 from selfinstruct.errors import DamagedRun
 from selfinstruct.ledger_reader import LedgerReader
-from selfinstruct.store import lines_of, read_manifest
+from selfinstruct.store import lines_of
+from selfinstruct.store_manifest import read_manifest
 
 MOST_SPANS = 10
 """A table of more lines is not taken in at a glance."""

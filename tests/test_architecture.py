@@ -83,7 +83,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ledger_reader": NOUNS_AND_VERBS | LEAVES | {"ledger_file"},
     "ledger_file": {"errors"},
     "admission": {"errors", "money", "schema"},
-    "store": NOUNS_AND_VERBS | LEAVES | {"store_files"},
+    "store": NOUNS_AND_VERBS | LEAVES | {"store_files", "store_manifest"},
     "store_files": {"errors", "failpoints", "schema"},
     "models": NOUNS_AND_VERBS | LEAVES,  # and the engine, by the table below
     "stages": NOUNS_AND_VERBS | LEAVES,
@@ -97,7 +97,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | LEAVES
     | {"config", "recipe", "filters", "links", "stage_recipes", "stages", "suite", "ultrachat", "ultrafeedback"},
     "identity": NOUNS_AND_VERBS | LEAVES | {"changes", "links", "model_recipe", "recipe", "store", "store_files"},
+    "runner_filters": NOUNS_AND_VERBS,
     "runner": NOUNS_AND_VERBS
+    | {"runner_filters"}
     | LEAVES
     | {"admission", "config", "recipe", "filters", "ledger", "models", "stages", "store"},
 }
@@ -158,7 +160,7 @@ MAY_IMPORT["results"] = LEAVES | {"batch", "ledger_reader", "schema", "store_fil
 MAY_IMPORT["completing"] = MAY_IMPORT["call_path"] | {"batch", "call_path", "identity", "results", "store_files"}
 MAY_IMPORT["completing"] |= {"model_recipe"}
 MAY_IMPORT["settling"] = {"errors", "identity", "launch", "ledger_reader", "store"}
-MAY_IMPORT["passes"] = NOUNS_AND_VERBS | {"admission", "errors", "models", "stages", "store"}
+MAY_IMPORT["passes"] = NOUNS_AND_VERBS | {"admission", "call_path", "errors", "models", "runner", "stages", "store"}
 MAY_IMPORT["launch"] = set(MAY_IMPORT) - {"formats", "training", "evaluation", "batch", "completing", "results"}
 MAY_IMPORT["forecast"] = LEAVES | {"admission", "batch", "call_path", "config", "recipe", "ledger_reader"}
 MAY_IMPORT["dialogue_forecast"] = NOUNS_AND_VERBS | LEAVES | {"forecast", "launch", "ledger_reader", "stages"}
@@ -192,6 +194,9 @@ MAY_IMPORT["hub_cache"] = set()
 MAY_IMPORT["fitting"] = {"config", "engine", "errors", "gpus", "hub_cache", "model_recipe", "models", "money", "pools"}
 MAY_IMPORT["pool_check"] = {"base_url", "config", "engine", "errors", "fitting", "model_recipe", "models", "money"}
 MAY_IMPORT["pool_check"] |= {"naming", "pool_recipes", "pools", "pricing", "recipe"}
+MAY_IMPORT["store_manifest"] = {"schema", "store_files"}
+for allowed in MAY_IMPORT.values():
+    allowed |= {"store_manifest"} if "store" in allowed else set()
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
 
 # What single modules may import beyond their folder's line.

@@ -18,7 +18,7 @@ from selfinstruct.ledger_reader import LedgerReader, StepUsage
 from selfinstruct.money import LIKELY_ANSWER, Price
 from selfinstruct.recipe import Recipe
 from selfinstruct.schema import Opener, Topic
-from selfinstruct.store import read_manifest
+from selfinstruct.store_manifest import read_manifest
 from selfinstruct.token_estimate import estimate
 from tests.command import invoke
 

@@ -19,7 +19,7 @@ from selfinstruct.model_recipe import ModelRecipe
 from selfinstruct.money import bound_of
 from selfinstruct.recipe import Recipe
 from selfinstruct.stage_recipes import BootstrapRecipe
-from selfinstruct.store import read_manifest
+from selfinstruct.store_manifest import read_manifest
 from tests.command import invoke
 from tests.faults.answer_server import AnswerServer
 

@@ -17,7 +17,8 @@ from selfinstruct.models import opening
 from selfinstruct.recipe import Recipe
 from selfinstruct.runner import StageRun
 from selfinstruct.schema import Opener
-from selfinstruct.store import StageStore, read_manifest
+from selfinstruct.store import StageStore
+from selfinstruct.store_manifest import read_manifest
 from tests.command import data_files
 
 FAKE = ModelRecipe(api="fake", name="fake")

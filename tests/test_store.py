@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from selfinstruct.errors import DamagedRun, OutputFailed
 from selfinstruct.schema import Instruction, Neighbour, Novelty, Provenance, Record, Reject
-from selfinstruct.store import WINDOW, Shard, StageStore, Tally, lines_of, read_manifest, round_of
+from selfinstruct.store import WINDOW, StageStore, Tally, lines_of, round_of
 from selfinstruct.store_files import line_of, pretty, write_whole
+from selfinstruct.store_manifest import Shard, read_manifest
 
 Round = list[list[Record | Reject]]
 FROM_SEED = Provenance(seeds=("seed_7",), prompts=("bootstrap/en/list@1:0",), models=("m",), calls=("c0",))

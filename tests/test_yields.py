@@ -19,8 +19,9 @@ from selfinstruct.ledger import Ledger
 from selfinstruct.ledger_reader import LedgerReader
 from selfinstruct.money import Bound, Price, TokenBound
 from selfinstruct.schema import Draw, Instruction, Provenance, Record, Reject
-from selfinstruct.store import Manifest, Shard, StageStore
+from selfinstruct.store import StageStore
 from selfinstruct.store_files import pretty
+from selfinstruct.store_manifest import Manifest, Shard
 from selfinstruct.yields import Span
 
 CHAIN = ("bootstrap", "instances")

@@ -12,7 +12,7 @@ from selfinstruct.errors import BadData, DamagedRun
 
 if TYPE_CHECKING:
     from selfinstruct.audit import Audit
-    from selfinstruct.store import Manifest
+    from selfinstruct.store_manifest import Manifest
 
 
 def audit(
@@ -50,7 +50,7 @@ def audit(
 def _annotated(path: Path) -> tuple[Path, Manifest]:
     """The folder of the run's last annotated stage, and its manifest. Raises `BadData` where there is none."""
     from selfinstruct import identity
-    from selfinstruct.store import read_manifest
+    from selfinstruct.store_manifest import read_manifest
 
     if "ultrafeedback" not in {started.identity.get("method") for started in identity.of_run(path)}:
         raise BadData(f"{path}: has no ratings to audit; only runs of 'selfinstruct feedback' have")

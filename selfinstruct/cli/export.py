@@ -17,7 +17,7 @@ from selfinstruct.errors import BadData, UsageProblem
 if TYPE_CHECKING:
     from selfinstruct.dialogue_cuts import Cutter
     from selfinstruct.formats import Final
-    from selfinstruct.store import Manifest
+    from selfinstruct.store_manifest import Manifest
 
 
 class Format(StrEnum):

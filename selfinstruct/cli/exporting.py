@@ -13,7 +13,7 @@ import typer
 from selfinstruct.errors import BadData, OutputFailed
 
 if TYPE_CHECKING:
-    from selfinstruct.store import Manifest
+    from selfinstruct.store_manifest import Manifest
 
 Held = tuple[Path, "Manifest | None"]
 """The folder of a stage, and its manifest, where there is one yet."""
@@ -23,7 +23,7 @@ def held(path: Path) -> list[Held]:
     """The stages of a run, in the chain's order. Raises `BadData` where the run has none."""
     from selfinstruct import identity
     from selfinstruct.batch import STAGE as COMPLETE
-    from selfinstruct.store import read_manifest
+    from selfinstruct.store_manifest import read_manifest
 
     stages = [started.stage for started in identity.of_run(path)]
     if stages == [COMPLETE]:

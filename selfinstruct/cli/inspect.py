@@ -77,7 +77,8 @@ def _status(path: Path) -> tuple[dict[str, Any], Money]:
 
 
 def _accepted(folder: Path) -> dict[str, Any]:
-    from selfinstruct.store import Tally, read_manifest
+    from selfinstruct.store import Tally
+    from selfinstruct.store_manifest import read_manifest
 
     tally, manifest = Tally(), read_manifest(folder)
     for shard in manifest.shards if manifest else ():
