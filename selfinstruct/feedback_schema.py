@@ -21,6 +21,9 @@ Flag = Literal["truncated", "refusal"]
 ASPECTS: tuple[Aspect, ...] = get_args(Aspect)
 """The aspects in which answers are rated, in their order (systems §6.4)."""
 
+WITH_TYPES: frozenset[Aspect] = frozenset({"truthfulness", "helpfulness"})
+"""Those in which the judge also names types: of hallucination, of what makes a text informative (systems §6.4)."""
+
 
 class SourcedInstruction(Record):
     """``instructions`` writes it: what several models will be asked.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,9 +68,7 @@ class InstructionFile(Sequence[Brought]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_json = path.suffix.lower() == ".jsonl"
-        self._offsets = array("Q")
-        self._lines = array("I")
-        self._hashes = array("q")
+        self._places = text_lines.Places(path)
         self._sha256 = hashlib.sha256()
         self.sources: Counter[str] = Counter()
 
@@ -102,7 +99,7 @@ class InstructionFile(Sequence[Brought]):
         return f"{len(self)} instructions, sha256 {self._sha256.hexdigest()}"
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._places)
 
     @overload
     def __getitem__(self, index: int) -> Brought: ...
@@ -111,19 +108,14 @@ class InstructionFile(Sequence[Brought]):
     def __getitem__(self, index: int | slice) -> Brought | Sequence[Brought]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        line = Line(text_lines.at(self._path, self._offsets[index]), self._offsets[index], self._lines[index])
-        if hash(line.text) != self._hashes[index]:
-            raise text_lines.changed(self._path)
-        return self._brought(line)
+        return self._brought(self._places.line(index))
 
     def _add(self, line: Line) -> None:
         brought = self._brought(line)
         history = [[said.role, said.content] for said in brought.history]
         self._sha256.update(orjson.dumps([*brought[:3], history, *brought[4:]]) + b"\n")
         self.sources[brought.source] += 1
-        self._offsets.append(line.offset)
-        self._lines.append(line.number)
-        self._hashes.append(hash(line.text))
+        self._places.add(line)
 
     def _brought(self, line: Line) -> Brought:
         where = f"{self._path.name}:{line.number}"

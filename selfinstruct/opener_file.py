@@ -6,7 +6,6 @@ The file is read once to learn where each opener stands; an opener is read when 
 from __future__ import annotations
 
 import hashlib
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple, overload
@@ -37,9 +36,7 @@ class OpenerFile(Sequence[Given]):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._is_json = path.suffix.lower() == ".jsonl"
-        self._offsets = array("Q")
-        self._lines = array("I")
-        self._hashes = array("q")
+        self._places = text_lines.Places(path)
         self._sha256 = hashlib.sha256()
 
     @classmethod
@@ -66,7 +63,7 @@ class OpenerFile(Sequence[Given]):
         return f"{len(self)} openers, sha256 {self._sha256.hexdigest()}"
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._places)
 
     @overload
     def __getitem__(self, index: int) -> Given: ...
@@ -75,17 +72,11 @@ class OpenerFile(Sequence[Given]):
     def __getitem__(self, index: int | slice) -> Given | Sequence[Given]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        line = Line(text_lines.at(self._path, self._offsets[index]), self._offsets[index], self._lines[index])
-        given = self._given(line)
-        if hash(given.text) != self._hashes[index]:
-            raise text_lines.changed(self._path)
-        return given
+        return self._given(self._places.line(index))
 
     def _add(self, line: Line) -> None:
         given = self._given(line)
-        self._offsets.append(line.offset)
-        self._lines.append(line.number)
-        self._hashes.append(hash(given.text))
+        self._places.add(line)
         for part in given:
             data = part.encode()
             self._sha256.update(len(data).to_bytes(8, "big") + data)

@@ -300,9 +300,10 @@ def _unreadable(run: StageRun) -> ConfigProblem | None:
     latest = run.last_unusable
     said = f"; the last one: {latest.detail}" if latest and latest.detail else ""
     advice = _ADVICE.get(latest.reason if latest else "", _ADVICE[""]).replace("STAGE", run.stage.name)
-    return ConfigProblem(
-        f"{run.stage.name}: none of the first {run.spoiled} answers could be read ({reasons}){said}; {advice}"
-    )
+    what = f"none of the first {run.spoiled} answers could be read"
+    if "judge" in run.stage.roles:  # who is asked several things about each
+        what = f"each of the first {run.spoiled} instructions has an answer that could not be read"
+    return ConfigProblem(f"{run.stage.name}: {what} ({reasons}){said}; {advice}")
 
 
 def _refused(job: Job, refusal: RequestRefused) -> Reject:

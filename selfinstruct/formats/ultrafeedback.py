@@ -9,6 +9,7 @@ import orjson
 
 from selfinstruct.feedback_schema import (
     ASPECTS,
+    WITH_TYPES,
     Annotation,
     Aspect,
     CritiquedInstruction,
@@ -20,8 +21,6 @@ from selfinstruct.formats.transcript import transcript
 
 _NONE = ["None"]
 """How the published set says that there is nothing: a list like any other, so that each column has one type."""
-
-_WITH_TYPES: frozenset[Aspect] = frozenset({"truthfulness", "helpfulness"})
 
 
 def ultrafeedback(records: Iterable[RatedInstruction | CritiquedInstruction]) -> Iterator[bytes]:
@@ -62,7 +61,7 @@ def _annotation(aspect: Aspect, said: Annotation | None) -> dict[str, Any] | Non
     if said is None:
         return None
     rating = "N/A" if said.rating is None else str(said.rating)
-    if aspect not in _WITH_TYPES:
+    if aspect not in WITH_TYPES:
         return {"Rating": rating, "Rationale": said.rationale}
     return {
         "Type": _types(said.types),

@@ -125,30 +125,28 @@ class Critiques:
             else:
                 self.first_answers.note(asked[-1], None)
                 mean = job.material.completions[index].mean
-                second = await self._reconsidered(job, index, asked, score, judge) if far(score, mean) else None
+                if not far(score, mean):
+                    return Critique(feedback, score, None, asked)
+                second = await self._reconsidered(self._doubted(job, first, asked[-1], score), asked, judge)
                 return Critique(feedback, second or score, score if second else None, asked)
         return Critique(None, None, None, asked, problem)
 
-    async def _reconsidered(
-        self, job: Job, index: int, asked: list[Completion], score: float, judge: Model
-    ) -> float | None:
-        """What the judge says when it sees how far its score is from its ratings; None where that cannot be read."""
-        sample: RatedSample = job.material.completions[index]
-        shown = self.reconsider.render(
-            self.rendering, score=_plain(score), mean=_plain(sample.mean or 0), form=self.form
-        )
-        request = again(self.prompt(job, index), asked[-1], shown, 0)
-        many = len(job.material.completions)
+    def _doubted(self, job: Job, first: Request, answer: Completion, score: float) -> Request:
+        """The request for the score alone, with how far it is from the ratings."""
+        completions, index = job.material.completions, first.draw.step
+        mean = _plain(completions[index].mean)
+        shown = self.reconsider.render(self.rendering, score=_plain(score), mean=mean, form=self.form)
         schema = _object({"overall_score": _SCORE}) if self.form == "json" else None
-        request = request.model_copy(update={"draw": job.draw(step=many + index), "answer_schema": schema})
+        update = {"draw": job.draw(step=len(completions) + index), "answer_schema": schema}
+        return again(first, answer, shown, 0).model_copy(update=update)
+
+    async def _reconsidered(self, request: Request, asked: list[Completion], judge: Model) -> float | None:
+        """What the judge says now; None where that cannot be read: the first score stands, and is known to disagree."""
         try:
-            answer = await judge.complete(request)
-            asked.append(answer)
-            if problem_of(answer) is None:
-                return parsing.overall_score(whole(request, answer))
+            asked.append(await judge.complete(request))
+            return parsing.overall_score(whole(request, asked[-1])) if problem_of(asked[-1]) is None else None
         except (RequestRefused, ParseError):
-            pass  # the first score stands, and is known to disagree
-        return None
+            return None
 
     def _critiqued(self, job: Job, found: Sequence[Critique]) -> CritiquedInstruction:
         record: RatedInstruction = job.material

@@ -17,6 +17,7 @@ from selfinstruct import parsing
 from selfinstruct.errors import ParseError, RequestRefused
 from selfinstruct.feedback_schema import (
     ASPECTS,
+    WITH_TYPES,
     Annotation,
     Aspect,
     RatedInstruction,
@@ -31,9 +32,6 @@ from selfinstruct.schema import AnswerForm, Completion, Provenance, Record, Reje
 from selfinstruct.sources import family
 from selfinstruct.stages.judging import FirstAnswers, again, fence_of, problem_of, refused, whole
 from selfinstruct.stages.together import all_of
-
-WITH_TYPES: frozenset[Aspect] = frozenset({"truthfulness", "helpfulness"})
-"""Aspects in which the judge also names types: of hallucination, of what makes a text informative (systems §6.4)."""
 
 _KNOWN: dict[str, str] = {"truthful_qa": "answers", "false_qa": "premise", "flan": "reference"}
 """What the judge is told of the world, by source (systems §6.4)."""

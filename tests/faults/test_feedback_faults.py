@@ -36,7 +36,7 @@ from tests.annotating import (
 from tests.command import data_files, spawn, until, wait
 from tests.faults.campaign import digest
 from tests.faults.campaign import rows as committed
-from tests.judges import JUDGE, judge_pool, score_of, speak
+from tests.judges import JUDGE, asked, judge_pool, score_of, speak
 from tests.pools_at_work import USED, Voices, at_home, hurry, local, pool_file, remote, settled
 from tests.stub_engine import starts
 
@@ -577,6 +577,21 @@ def test_a_judge_that_never_follows_the_form_ends_the_run_before_it_costs_much(
         assert 20 <= asked <= 20 + 2 * IN_FLIGHT
         assert feedback(server, tmp_path, *options.split()).code == 78
         assert _answered(tmp_path / "output" / "run", stage) <= asked + 2 * IN_FLIGHT
+
+
+def test_a_judge_that_fails_every_instruction_in_one_aspect_ends_the_run_too(tmp_path: Path) -> None:
+    """Three readable aspects of four are no reason to pay for thousands that lack the fourth."""
+    instructions(tmp_path / "in.jsonl", 60)
+
+    def erring(body: dict[str, Any], text: str) -> str:
+        return "I would rather not." if "# Criterion: honesty" in asked(body) else text
+
+    with Voices(Judge(erring)) as server:
+        ended = feedback(server, tmp_path)
+    assert ended.code == 78
+    said = re.search(r"rate: each of the first (\d+) instructions has an answer that could not be read", ended.err)
+    assert said is not None and 20 <= int(said[1]) < 60, ended.err
+    assert "no_sections" in ended.err
 
 
 def test_another_judge_may_begin_where_one_never_followed_the_form(tmp_path: Path) -> None:

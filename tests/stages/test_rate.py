@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfinstruct.errors import ConfigProblem, ModelError, RequestRefused, Verdict
-from selfinstruct.feedback_schema import ASPECTS, Annotation, Aspect, RatedInstruction, SampledInstruction
+from selfinstruct.feedback_schema import ASPECTS, WITH_TYPES, Annotation, Aspect, RatedInstruction, SampledInstruction
 from selfinstruct.schema import AnswerForm, Completion, Lang, Message, Record, Reject, Rendering, Request, Sampling
 from selfinstruct.stages.judging import FirstAnswers
-from selfinstruct.stages.rate import WITH_TYPES, Ratings
+from selfinstruct.stages.rate import Ratings
 from tests.judges import asked as said_to
 from tests.judges import rating_of
 from tests.stages.feedback_parts import (
