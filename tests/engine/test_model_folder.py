@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from selfinstruct.engine import model_folder
-from selfinstruct.engine.model_folder import WHOLE, display_name, identity, is_folder
+from selfinstruct import model_digest
+from selfinstruct.engine.model_folder import display_name, identity, is_folder
 from selfinstruct.errors import ConfigProblem, UnknownModel
+from selfinstruct.model_digest import WHOLE
 from tests import stub_engine
 
 
@@ -85,7 +86,7 @@ def test_a_file_more_a_file_less_and_a_file_renamed_are_other_models(folder: Pat
 
 def test_large_files_are_sampled_all_over(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training changes weights everywhere, so a change of one in a hundred bytes shows; a longer file does anyway."""
-    monkeypatch.setattr(model_folder, "WHOLE", 2**16)
+    monkeypatch.setattr(model_digest, "WHOLE", 2**16)
     size = 2**22
     weights = folder / "model.safetensors"
     weights.write_bytes(bytes(size))
