@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from random import Random
 from typing import NamedTuple, Protocol, TypeVar
 
 from selfinstruct.errors import UsageProblem
@@ -95,13 +94,6 @@ class Mix(NamedTuple):
                 taken[one.source] += 1
                 kept.append(one)
         return kept
-
-
-def shuffled(items: Iterable[T], seed: int) -> list[T]:
-    """The items in an order drawn by the seed; the same on every machine and version of Python."""
-    order = list(items)
-    Random(f"{seed}").shuffle(order)  # seeded by a text: by its sha512, not by a hash that differs between processes
-    return order
 
 
 def split(examples: Sequence[E], held_out: Fraction | float | int, seed: int) -> tuple[list[E], list[E]]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from selfinstruct.errors import UsageProblem
-from selfinstruct.training.mixing import Mix, shuffled, split
+from selfinstruct.training.mixing import Mix, split
 
 
 class One(NamedTuple):
@@ -115,37 +112,6 @@ def test_a_mix_of_unknown_sources_is_refused_with_those_there_are() -> None:
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
-
-
-def test_an_order_is_drawn_by_the_seed_alone() -> None:
-    """These are the orders everywhere: a later Python, or another machine, must give the same."""
-    assert shuffled(range(8), 42) == [1, 4, 6, 0, 2, 5, 3, 7]
-    assert shuffled(iter("潮汐表"), 0) == ["表", "潮", "汐"]
-
-
-# --- what is held out -------------------------------------------------------------------------------------------------
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 9)), max_size=40),
-    st.fractions(0, Fraction(99, 100)),
-    st.integers(0, 3),
-)
-def test_no_prompt_is_on_both_sides_and_nothing_is_lost(
-    rows: list[tuple[str, int]], share: Fraction, seed: int
-) -> None:
-    """Each side stays in order; both hold something where there are two prompts and a share is held out."""
-    examples = [One(source, f"prompt {prompt}", n) for n, (source, prompt) in enumerate(rows)]
-    learnt, held = split(examples, share, seed)
-    assert not {one.group for one in learnt} & {one.group for one in held}
-    assert sorted(learnt + held, key=lambda one: one.number) == examples
-    assert all(a.number < b.number for side in (learnt, held) for a, b in pairwise(side))
-    sizes = Counter(one.group for one in examples)
-    if share and len(sizes) > 1:
-        assert learnt
-        assert 1 <= len(held) <= max(round(share * len(rows)), min(sizes.values()))
-    else:
-        assert held == []
 
 
 @pytest.mark.parametrize(("held_out", "size"), [(0.1, 10), (0.25, 25), (7, 7), (7.0, 7), (99, 99), (0, 0), (0.001, 1)])

@@ -1,0 +1,193 @@
+"""The model that is tuned: found, loaded, given a chat template; and the adapter, where only that is tuned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from selfinstruct.errors import ConfigProblem, UnknownModel
+from selfinstruct.training import merging, templates
+from selfinstruct.training.recipe import Tuning
+from selfinstruct.training.rendering import Renderer
+
+_TEXT, _SCORE = "CAUSAL_LM", "SEQ_CLS"
+
+
+class Base(NamedTuple):
+    """A model as a trainer takes it; ``adapter`` is peft's configuration, None where everything is tuned.
+
+    ``path`` is what it was loaded from: an adapter's merged folder, not the adapter. ``added`` are special tokens that
+    its vocabulary did not have.
+    """
+
+    path: str
+    model: Any
+    tokenizer: Any
+    renderer: Renderer
+    adapter: Any
+    added: tuple[str, ...]
+
+
+def tokenizer_of(tuning: Tuning) -> tuple[Any, tuple[str, ...]]:
+    """The tokenizer with the template that is wanted, and the tokens which that added. Loads no weights.
+
+    Raises `UnknownModel` and `ConfigProblem`.
+    """
+    from transformers import AutoTokenizer
+
+    path = path_of(tuning)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **_revision(tuning, path))
+    except (OSError, ValueError) as error:
+        raise _not_there(tuning.base, error) from error
+    if tuning.chat_template:
+        return tokenizer, tuple(templates.dress(tokenizer, tuning.chat_template))
+    if not tokenizer.chat_template:
+        raise ConfigProblem(
+            f"{tuning.base}: has no chat template of its own: choose one of ours, --chat-template"
+            f" {'|'.join(templates.names())}"
+        )
+    # A reward is read at the last token that is not padding.
+    return tokenizer, tuple(templates.pad_apart(tokenizer)) if tuning.kind == "reward" else ()
+
+
+def config_of(tuning: Tuning) -> Any:
+    """The model's configuration. Loads no weights. Raises `UnknownModel`."""
+    from transformers import AutoConfig
+
+    path = path_of(tuning)
+    try:
+        return AutoConfig.from_pretrained(path, **_revision(tuning, path))
+    except (OSError, ValueError) as error:
+        raise _not_there(tuning.base, error) from error
+
+
+def load(tuning: Tuning) -> Base:
+    """The model, ready for a trainer: with one output for ``reward``, else with a head over its vocabulary.
+
+    Raises `UnknownModel` for a model that is not there, `ConfigProblem` for one that cannot be tuned so.
+    """
+    tokenizer, added = tokenizer_of(tuning)
+    path = path_of(tuning)
+    model = _weights(tuning, path)
+    if added:
+        templates.start_at_mean(model, tokenizer, list(added))
+    adapter = _adapter(tuning, model, [tokenizer.convert_tokens_to_ids(token) for token in added])
+    return Base(path, model, tokenizer, Renderer(tokenizer), adapter, added)
+
+
+def reference(tuning: Tuning, base: Base) -> Any:
+    """A second copy of the untuned model, which DPO measures by; None where an adapter can be switched off instead."""
+    if base.adapter is not None:
+        return None
+    model = _weights(tuning, base.path)
+    if base.added:
+        templates.start_at_mean(model, base.tokenizer, list(base.added))
+    return model
+
+
+def _weights(tuning: Tuning, path: str) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
+
+    set_seed(tuning.seed)  # a reward model's head is drawn
+    loader, more = AutoModelForCausalLM, dict[str, Any]()
+    if tuning.kind == "reward":
+        loader, more = AutoModelForSequenceClassification, {"num_labels": 1}
+    if tuning.peft == "qlora":
+        more["quantization_config"] = _four_bits()
+    try:
+        return loader.from_pretrained(path, dtype=_dtype(tuning, torch), **more, **_revision(tuning, path))
+    except (OSError, ValueError) as error:
+        raise _not_there(tuning.base, error) from error
+
+
+def _dtype(tuning: Tuning, torch: Any) -> Any:
+    """What weights are held in: 32 bits where they themselves are tuned, or on a CPU; else 16."""
+    if tuning.dtype != "auto":
+        return getattr(torch, tuning.dtype)
+    return torch.bfloat16 if torch.cuda.is_available() and tuning.peft != "none" else torch.float32
+
+
+def _four_bits() -> Any:
+    """QLoRA's storage: NF4, doubly quantized, computed in bfloat16. Raises `ConfigProblem` where it cannot be had."""
+    from importlib.util import find_spec
+
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if find_spec("bitsandbytes") is None or not torch.cuda.is_available():
+        raise ConfigProblem(
+            "--peft qlora needs an NVIDIA GPU and the package bitsandbytes: run  pip install bitsandbytes , or take"
+            " --peft lora"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _adapter(tuning: Tuning, model: Any, added: list[int]) -> Any:
+    """peft's configuration of the adapter, if one is wanted. New tokens are tuned with it."""
+    if tuning.peft == "none":
+        return None
+    if tuning.peft == "adaption-prompt":
+        return _adaption_prompt(tuning, model, added)
+    from peft import LoraConfig
+
+    targets: Any = list(tuning.lora_targets)
+    reward = tuning.kind == "reward"
+    saved = ["score"] if reward else []
+    if added and not reward and not model.config.tie_word_embeddings:
+        saved.append("lm_head")  # else a new token could be read, but never be written
+    return LoraConfig(
+        r=tuning.lora_r,
+        lora_alpha=tuning.lora_alpha,
+        lora_dropout=tuning.lora_dropout,
+        target_modules=targets[0] if targets == ["all-linear"] else targets,
+        modules_to_save=saved or None,
+        trainable_token_indices={"embed_tokens": added} if added else None,
+        task_type=_SCORE if reward else _TEXT,
+    )
+
+
+def _adaption_prompt(tuning: Tuning, model: Any, added: list[int]) -> Any:
+    """LLaMA-Adapter: learned prompts in the upper layers, behind a gate that starts shut (systems §14)."""
+    from peft import AdaptionPromptConfig
+
+    if model.config.model_type not in ("llama", "mistral") or tuning.kind == "reward" or added:
+        why = "a reward model" if tuning.kind == "reward" else "new tokens" if added else model.config.model_type
+        raise ConfigProblem(f"--peft adaption-prompt is for llama and mistral, and cannot tune {why}: take --peft lora")
+    layers = min(tuning.adapter_layers, model.config.num_hidden_layers - 1)
+    return AdaptionPromptConfig(adapter_len=tuning.adapter_len, adapter_layers=max(layers, 1), task_type=_TEXT)
+
+
+_MISSING: Final = "give a folder, or a Hub id that can be downloaded from here"
+
+
+def path_of(tuning: Tuning) -> str:
+    """What to load tokenizer and configuration from. Raises `UnknownModel` for a folder that is none."""
+    if not tuning.base:
+        made_for = f" (the preset was made for {tuning.made_for})" if tuning.made_for else ""
+        raise ConfigProblem(f"say which model to tune{made_for}: --model DIR|HUB_ID")
+    if not _is_folder(tuning.base):
+        return tuning.base
+    folder = Path(tuning.base).expanduser()
+    if not folder.is_dir():
+        raise UnknownModel(f"{folder}: no such model folder; {_MISSING}")
+    return str(merging.whole(folder).resolve())  # an adapter writes down where its base is, and is used from elsewhere
+
+
+def _is_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+
+
+def _revision(tuning: Tuning, path: str) -> dict[str, str]:
+    return {} if _is_folder(path) else {"revision": tuning.revision}
+
+
+def _not_there(base: str, error: Exception) -> UnknownModel:
+    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
+    return UnknownModel(f"{base}: cannot be loaded as a model: {reason}; {_MISSING}")

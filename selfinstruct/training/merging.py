@@ -1,0 +1,80 @@
+"""An adapter and the model it was tuned on, made into one model folder: once, beside the adapter, and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from selfinstruct.errors import ConfigProblem, OutputFailed
+
+MERGED = "merged"
+ADAPTER = "adapter_config.json"
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and no model of its own."""
+    return (folder / ADAPTER).is_file()
+
+
+def base_of(folder: Path) -> str:
+    """The name or path of the model that an adapter was tuned on. Raises `ConfigProblem` where it does not say."""
+    try:
+        base = json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigProblem(f"{folder / ADAPTER}: cannot be read ({error}); tune again") from error
+    if not base:
+        raise ConfigProblem(f"{folder / ADAPTER}: names no base model")
+    return str(base)
+
+
+def whole(folder: Path, dtype: str = "auto") -> Path:
+    """The folder of a whole model: the same one, or for an adapter ``folder/merged``, made if it is not there.
+
+    Raises `ConfigProblem` where the base model is missing, `OutputFailed` where it cannot be written.
+    """
+    if not is_adapter(folder):
+        return folder
+    merged = folder / MERGED
+    if not (merged / "config.json").is_file():
+        _merge(folder, merged, dtype)
+    return merged
+
+
+def _merge(folder: Path, merged: Path, dtype: str) -> None:
+    from safetensors import SafetensorError
+
+    part = merged.with_name(f".{MERGED}.making")
+    shutil.rmtree(part, ignore_errors=True)
+    model, tokenizer = _loaded(folder, dtype)
+    try:
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        part.rename(merged)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise OutputFailed(f"{merged}: cannot write: {error}; free some space and run again") from error
+
+
+def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
+    """The adapter's model with the adapter in its weights, and its tokenizer."""
+    from peft import AutoPeftModelForCausalLM, AutoPeftModelForSequenceClassification
+    from transformers import AutoTokenizer
+
+    base = base_of(folder)
+    task = json.loads((folder / ADAPTER).read_text("utf-8")).get("task_type")
+    loader, more = AutoPeftModelForCausalLM, {}
+    if task == "SEQ_CLS":
+        loader, more = AutoPeftModelForSequenceClassification, {"num_labels": 1}
+    try:
+        model = loader.from_pretrained(folder, dtype=dtype, **more)
+    except OSError as error:
+        raise ConfigProblem(f"{folder}: its base model {base} cannot be loaded: {_first_line(error)}") from error
+    if not hasattr(model, "merge_and_unload"):
+        raise ConfigProblem(f"{folder}: this kind of adapter cannot be merged; serve it with its base {base}")
+    return model.merge_and_unload(), AutoTokenizer.from_pretrained(folder)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0]
