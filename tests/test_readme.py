@@ -18,6 +18,7 @@ from selfinstruct.cli import app
 from selfinstruct.engine import server as engine_server
 from selfinstruct.feedback_schema import ASPECTS
 from selfinstruct.recipe import Recipe, known_keys
+from selfinstruct.training.recipe import Tuning
 from tests.command import CANARY, ROOT
 from tests.judges import rating_of, score_of
 from tests.models.loopback import Loopback, Received
@@ -49,6 +50,14 @@ NOT_RUN = {
     "pip install": "it builds an environment; tests/test_wheel.py installs the package",
     "make setup-vllm": "it installs several GB; `make test-vllm` works with what it makes",
     "selfinstruct models convert": "it needs vLLM's own environment; tests/models/test_conversion.py converts",
+    "make finetune-demo": "it builds an environment with torch first, then runs what tests/training/ runs",
+    "selfinstruct finetune sft first --model smollm2": "it needs torch; tests/training/ tunes in `make test-slow`",
+    "selfinstruct finetune dpo": "the same",
+    "selfinstruct finetune reward": "the same",
+    "selfinstruct finetune critique": "the same",
+    "selfinstruct best-of-n": "it needs a reward model, so torch; tests/cli/test_best_of_n_command.py asks and keeps",
+    "selfinstruct serve": "it needs a tuned model; tests/test_serving.py serves one",
+    "selfinstruct loop": "it needs torch; tests/test_looping.py goes round",
     "selfinstruct models fetch": "it downloads 98 MB; tests/models/test_weights.py tries it with a pip of its own",
     "cd": "the cron line's folder; all commands run in one here",
     ".": "the cron line's key file; the key is in the environment here",
@@ -322,8 +331,8 @@ def test_every_option_exists(name: str, known_options: set[str]) -> None:
 
 @pytest.mark.parametrize("name", BOTH)
 def test_every_recipe_key_exists(name: str) -> None:
-    """As a key, as a table of keys, or as a field of a key that takes any."""
-    every = known_keys(Recipe)
+    """As a key, as a table of keys, or as a field of a key that takes any; or as one of a tuning's values."""
+    every = [*known_keys(Recipe), *Tuning.model_fields]
     known = [*every, *(key.removeprefix("bootstrap.") for key in every)]  # refilter: the first stage's, without a table
     assert {
         key

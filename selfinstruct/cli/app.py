@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from selfinstruct import __version__
 from selfinstruct.cli import (
     audit,
+    best_of_n,
     binarize,
     complete,
     dialogue,
@@ -18,12 +19,15 @@ from selfinstruct.cli import (
     export,
     feedback,
     filter,
+    finetune,
     generate,
     inspect,
+    loop,
     models,
     plan,
     refilter,
     repair,
+    serve,
     show,
 )
 from selfinstruct.errors import OutputFailed, SelfinstructError
@@ -55,6 +59,10 @@ app.command("refilter")(refilter.refilter)
 app.command("verify")(repair.verify)
 app.command("rebuild")(repair.rebuild)
 app.command("skip")(repair.skip)
+app.add_typer(finetune.app, name="finetune")
+app.command("best-of-n")(best_of_n.best_of_n)
+app.command("serve")(serve.serve)
+app.command("loop")(loop.loop)
 app.add_typer(models.app, name="models")
 
 

@@ -26,7 +26,8 @@ class Batch(NamedTuple):
         return self.each * self.accumulated * self.processes
 
     def __str__(self) -> str:
-        return f"{self.records} = {self.each} × {self.accumulated} accumulated × {self.processes} processes"
+        processes = "1 process" if self.processes == 1 else f"{self.processes} processes"
+        return f"{self.records} = {self.each} × {self.accumulated} accumulated × {processes}"
 
 
 def processes() -> int:
@@ -41,7 +42,9 @@ def batch_of(tuning: Tuning, together: int) -> Batch:
     """
     whole = tuning.global_batch
     if whole % together:
-        raise UsageProblem(f"--global-batch {whole} cannot be shared by {together} processes: take a multiple of that")
+        raise UsageProblem(
+            f"--global-batch {whole} cannot be shared by {together} processes: take a multiple of {together}"
+        )
     share = whole // together
     each = tuning.batch or max(size for size in range(1, min(share, _TRL_BATCH) + 1) if share % size == 0)
     if share % each:

@@ -17,6 +17,7 @@ _WHAT: Final = {
     "reward": ("Reward model", "text-classification"),
     "critique": ("Critique model", "text-generation"),
 }
+_SAID: Final = frozenset({"kind", "base", "global_batch", "learning_rate", "seed"})
 
 
 def write(out: Path, done: Training) -> None:
@@ -33,7 +34,7 @@ def _lines(name: str, done: Training) -> Iterator[str]:
     yield "## Data\n\n| source | records | left out | sha256 |\n| --- | ---: | --- | --- |"
     for source in done.sources:
         skipped = ", ".join(f"{count} {reason}" for reason, count in source.skipped.items()) or "none"
-        yield f"| {source.label} | {source.rows} | {skipped} | `{source.sha256[:16]}` |"
+        yield f"| {_cell(source.label)} | {source.rows} | {skipped} | `{source.sha256[:16]}` |"
     yield (
         f"\n{done.records} records, {done.tokens} tokens, {done.supervised} of them learned; {done.held_out} records"
         " held out. Which shards these are stands in `training.json`.\n"
@@ -48,6 +49,11 @@ def _lines(name: str, done: Training) -> Iterator[str]:
     )
 
 
+def _cell(text: str) -> str:
+    """A name as a table can hold it."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def _header(base: str, pipeline: str, done: Training) -> Iterator[str]:
     """The metadata that the Hub reads."""
     library = "transformers" if done.tuning.peft == "none" else "peft"
@@ -57,10 +63,13 @@ def _header(base: str, pipeline: str, done: Training) -> Iterator[str]:
 
 def _values(done: Training) -> Iterator[tuple[str, Any]]:
     """The values this kind of tuning was started with, but those nobody set, and the packages."""
+    tuning = done.tuning
     yield "global batch", done.global_batch
-    for key, value in done.tuning.model_dump(mode="json").items():
-        default = type(done.tuning).model_fields[key].default
-        if key not in ("kind", "base", "global_batch") and (value != default or key in ("learning_rate", "seed")):
+    yield "learning rate", tuning.learning_rate
+    yield "seed", tuning.seed
+    for key, value in tuning.model_dump(mode="json", exclude_defaults=True).items():
+        unused = key.startswith("lora_") and tuning.peft not in ("lora", "qlora")
+        if key not in _SAID and not unused:
             yield key.replace("_", " "), value
     yield from done.versions.items()
 

@@ -15,6 +15,7 @@ from selfinstruct.store_files import flush, write_whole
 
 _MARK: Final = "whole.json"
 _PREFIX: Final = "checkpoint-"
+_WEIGHTS: Final = ("model*.safetensors*", "adapter_*", "config.json")
 
 
 def step_of(checkpoint: Path) -> int:
@@ -43,9 +44,12 @@ def sweep(out: Path) -> None:
 
 
 def remove_all(out: Path) -> None:
-    """Forget every checkpoint."""
-    for checkpoint in _all(out):
-        shutil.rmtree(checkpoint, ignore_errors=True)
+    """Forget every checkpoint, and the weights at the root: an adapter that stays beside a new model would win."""
+    for folder in (*_all(out), out / "merged"):
+        shutil.rmtree(folder, ignore_errors=True)
+    for pattern in _WEIGHTS:
+        for file in out.glob(pattern):
+            file.unlink()
 
 
 def _all(out: Path) -> list[Path]:

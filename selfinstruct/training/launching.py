@@ -38,9 +38,11 @@ def command(tuning: Tuning, processes: int, out: Path, words: Sequence[str]) -> 
     ]
     launch += ["--mixed_precision", "bf16"]
     launch += _FSDP if tuning.sharding == "fsdp" else ["--multi_gpu"] if processes > 1 else []
-    ours = list(_without_launch(words))
-    if not {"--out", "-o"} & set(ours):
-        ours += ["--out", str(out)]
+    ours = _without_launch(words)
+    options = ours[: ours.index("--")] if "--" in ours else ours  # behind it everything is data
+    if not any(word == "--out" or word.startswith(("--out=", "-o")) for word in options):
+        place = ours.index(tuning.kind) + 1
+        ours[place:place] = ["--out", str(out)]
     return shlex.join([*launch, "-m", "selfinstruct", *ours])
 
 

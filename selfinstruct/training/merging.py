@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from selfinstruct import run_lock
 from selfinstruct.errors import ConfigProblem, OutputFailed
 
 MERGED = "merged"
 ADAPTER = "adapter_config.json"
+GENERATION = "generation_config.json"
 
 
 def is_adapter(folder: Path) -> bool:
@@ -37,18 +42,38 @@ def whole(folder: Path, dtype: str = "auto") -> Path:
     if not is_adapter(folder):
         return folder
     merged = folder / MERGED
-    if not (merged / "config.json").is_file():
-        _merge(folder, merged, dtype)
+    with _one_at_a_time(merged.with_name(f".{MERGED}.lock")):
+        if not (merged / "config.json").is_file():
+            _merge(folder, merged, dtype)
     return merged
+
+
+def forget(folder: Path) -> None:
+    """Remove what an adapter was merged to: it is going to be another one."""
+    shutil.rmtree(folder / MERGED, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(place: Path) -> Iterator[None]:
+    """Several processes that train together all need the folder; the first one makes it, the others wait."""
+    while not run_lock.take(str(place)):
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        run_lock.release(str(place))
 
 
 def _merge(folder: Path, merged: Path, dtype: str) -> None:
     from safetensors import SafetensorError
+    from transformers import GenerationConfig
 
     part = merged.with_name(f".{MERGED}.making")
     shutil.rmtree(part, ignore_errors=True)
     model, tokenizer = _loaded(folder, dtype)
     try:
+        if (folder / GENERATION).is_file():  # the base's own may not know the token that ends an answer
+            model.generation_config = GenerationConfig.from_pretrained(folder)
         model.save_pretrained(part)
         tokenizer.save_pretrained(part)
         part.rename(merged)
@@ -63,13 +88,17 @@ def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     base = base_of(folder)
+    if base.startswith(("/", ".", "~")) and not Path(base).is_dir():
+        raise ConfigProblem(f"{folder}: the model it was tuned on is no longer there: {base}")
+    if not any(folder.glob("adapter_model.*")):
+        raise ConfigProblem(f"{folder}: holds an adapter's configuration, and no weights; tune again")
     task = json.loads((folder / ADAPTER).read_text("utf-8")).get("task_type")
     loader, more = AutoPeftModelForCausalLM, {}
     if task == "SEQ_CLS":
         loader, more = AutoPeftModelForSequenceClassification, {"num_labels": 1}
     try:
         model = loader.from_pretrained(folder, dtype=dtype, **more)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ConfigProblem(f"{folder}: its base model {base} cannot be loaded: {_first_line(error)}") from error
     if not hasattr(model, "merge_and_unload"):
         raise ConfigProblem(f"{folder}: this kind of adapter cannot be merged; serve it with its base {base}")

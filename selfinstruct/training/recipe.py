@@ -10,7 +10,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import Field, FiniteFloat, ValidationError
 
@@ -49,7 +49,7 @@ class Tuning(Noun):
     packing: bool = False
     group_by_length: bool = False
     weighting: Literal["none", "class", "balanced", "given"] = "given"  # systems §7.3
-    class_weights: dict[str, float] = {}
+    class_weights: dict[str, Annotated[FiniteFloat, Field(ge=0)]] = {}
     rationale_alpha: float | None = Field(default=None, ge=0, le=1)  # systems §13
 
     # The optimizer.
@@ -135,17 +135,17 @@ def resolve(kind: Kind, preset: str | None, sets: Iterable[str], flags: Mapping[
     data: dict[str, Any] = dict(_DEFAULTS[kind])
     if preset:
         data |= _table(preset, kind)
-        _check(data | {"kind": kind}, preset)
+        _check(data, kind, preset)
     for item in sets:
         key, equals, text = item.partition("=")
         if not equals:
             raise UsageProblem(f"--set '{item}': expected key=value, such as learning_rate=1e-5")
         data[key.strip()] = _value(text.strip())
-        _check(data | {"kind": kind}, f"--set '{item}'")
+        _check(data, kind, f"--set '{item}'")
     for key, value in flags.items():
         if value is not None:
             data[key] = value
-            _check(data | {"kind": kind}, f"--{key.replace('_', '-')}")
+            _check(data, kind, f"--{key.replace('_', '-')}")
     return _together(Tuning.model_validate(data | {"kind": kind}))
 
 
@@ -155,19 +155,22 @@ def _table(preset: str, kind: Kind) -> dict[str, Any]:
     kinds = [name for name in KINDS if name in data]
     if kinds and kind not in kinds:
         raise ConfigProblem(f"{preset}: a preset for {' and '.join(f'finetune {name}' for name in kinds)}, not {kind}")
-    own: dict[str, Any] = data.get(kind, {})
+    own = data.get(kind, {})
+    if not isinstance(own, dict):
+        raise ConfigProblem(f"{preset}: '{kind}' is a table of values: write  [{kind}]")
     return {key: value for key, value in data.items() if key not in KINDS} | own
 
 
 def _read(preset: str) -> dict[str, Any]:
     path = Path(preset)
-    if not path.suffix and not path.is_file():
+    if not path.suffix and not path.exists():
         path = _folder() / f"{preset}.toml"
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ConfigProblem(
-            f"{preset}: cannot read the preset: {error.strerror}; there are {', '.join(names())}"
+            f"{preset}: cannot read the preset: {error.strerror}{_meant(preset, names())}; there are"
+            f" {', '.join(names())}"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigProblem(f"{path}: not TOML: {error}") from error
@@ -177,19 +180,18 @@ def _folder() -> Path:
     return resources.recipes_dir() / "finetune"
 
 
-def _check(data: dict[str, Any], where: str) -> None:
+def _check(data: dict[str, Any], kind: Kind, where: str) -> None:
     """Raise one clear line for the first thing that is wrong."""
     wrong = UsageProblem if where.startswith("--") else ConfigProblem
-    kind = data["kind"]
+    if "kind" in data:
+        raise wrong(f"{where}: the kind of a tuning is its command, such as  finetune {kind}")
     try:
-        Tuning.model_validate(data)
+        Tuning.model_validate(data | {"kind": kind})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, Tuning.model_fields, n=1)
-            meant = f"; did you mean '{close[0]}'?" if close else ""
-            raise ConfigProblem(f"{where}: unknown key '{key}'{meant}") from error
+            raise wrong(f"{where}: unknown key '{key}'{_meant(key, Tuning.model_fields)}") from error
         said = "" if where.endswith(key.replace("_", "-")) else f"{key}: "
         raise wrong(f"{where}: {said}{first['msg']} (got {first['input']!r})") from error
     for key in data.keys() & _OF.keys():
@@ -197,11 +199,18 @@ def _check(data: dict[str, Any], where: str) -> None:
             raise wrong(f"{where}: '{key}' is for {' and '.join(sorted(_OF[key]))}, and this is {kind}")
 
 
+def _meant(word: str, words: Iterable[str]) -> str:
+    """A guess at what was meant, where one is near."""
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def _together(tuning: Tuning) -> Tuning:
     """What several values say together. Raises `UsageProblem`."""
     if tuning.kind == "dpo" and tuning.max_prompt >= tuning.max_length:
         raise UsageProblem(
-            f"--max-prompt {tuning.max_prompt} leaves no room for an answer within --max-length {tuning.max_length}"
+            f"--max-prompt {tuning.max_prompt} leaves no room for an answer within --max-length {tuning.max_length}:"
+            " lower the one or raise the other"
         )
     if tuning.weighting == "class" and not tuning.class_weights:
         raise UsageProblem("weighting by class needs weights: --set 'class_weights={GPT4=1.0, GPT3=0.1}'")

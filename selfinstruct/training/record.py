@@ -132,5 +132,5 @@ def _differences(before: Training, now: Training) -> Iterator[str]:
 
 def see_free(out: Path) -> None:
     """Raise `OutputFailed` where a folder without ``training.json`` holds something that is not ours to write over."""
-    if out.is_dir() and any(entry.name not in _LOOKS_FREE for entry in out.iterdir()):
+    if out.is_dir() and not (out / NAME).exists() and any(entry.name not in _LOOKS_FREE for entry in out.iterdir()):
         raise OutputFailed(f"{out}: holds files, and no tuning of ours; name another --out")

@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from selfinstruct.errors import ConfigProblem, Interrupted, OutputFailed
-from selfinstruct.training import answers, arguments, base_model, card, checkpoints, curves, mixing, record
+from selfinstruct.training import answers, arguments, base_model, card, checkpoints, curves, merging, mixing, record
 from selfinstruct.training.data import Conversation, Critiqued, Preference, Source
 from selfinstruct.training.encoding import Encoded
 from selfinstruct.training.recipe import Tuning
@@ -24,7 +26,8 @@ _MADE_BY: Final = {"TaskInstance": "generate", "Dialogue": "dialogue", "Preferen
 _TORCH_DISK: Final = "PytorchStreamWriter"  # what torch says, as a RuntimeError, when it cannot write
 
 
-class Order(NamedTuple):
+@dataclass(frozen=True)
+class Order:
     """A tuning that was asked for; ``tell`` gets lines for people.
 
     ``data`` are names of files and runs, ``output_dir`` is where runs are looked for, ``out`` the folder of the tuned
@@ -80,7 +83,7 @@ def _by_label(mix: dict[str, float], sources: Sequence[Source[T]]) -> dict[str, 
 def describe(order: Order, data: Data[T], train: Encoded, held_out: Encoded | None) -> Training:
     """What this tuning is, for its folder, before anything is loaded."""
     tuning = order.tuning
-    for line in _notes(data, train, held_out):
+    for line in chain(_notes(data, train, held_out), _too_far(order.tuning)):
         order.tell(line)
     return Training(
         tuning=tuning,
@@ -113,6 +116,7 @@ def begin(order: Order, now: Training) -> bool:
         elif before is None:
             record.see_free(order.out)
         checkpoints.sweep(order.out)
+        merging.forget(order.out)
         now.write(order.out)
     order.tell(
         f"{now.records} records, {now.tokens} tokens, {now.supervised} of them learned; global batch {now.global_batch}"
@@ -146,7 +150,7 @@ def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[
                 progress.signal_number,
             )
         _measure(trainer)
-        trainer.save_model(str(order.out))
+        _save(trainer, order.out)
     figures = {**_figures(trainer, time.monotonic() - begun), **results()}
     done = now.model_copy(update={"state": "complete", "results": figures})
     if trainer.is_world_process_zero():
@@ -154,6 +158,14 @@ def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[
         card.write(order.out, done)
         done.write(order.out)
     return done
+
+
+def _save(trainer: Any, out: Path) -> None:
+    """Weights, tokenizer, and with which token an answer ends: an adapter's own saving leaves that out."""
+    trainer.save_model(str(out))
+    generation = getattr(trainer.model, "generation_config", None)
+    if generation is not None and trainer.is_world_process_zero():
+        generation.save_pretrained(out)
 
 
 def _measure(trainer: Any) -> None:
@@ -183,6 +195,14 @@ def _notes(data: Data[T], train: Encoded, held_out: Encoded | None) -> Iterator[
     yield from train.notes()
     if held_out is not None:
         yield from (f"held out: {line}" for line in held_out.notes())
+
+
+def _too_far(tuning: Tuning) -> Iterator[str]:
+    """Records may be longer than what the model was made to read; who stretches its positions knows."""
+    text = base_model.config_of(tuning).get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions and tuning.max_length > positions:
+        yield f"--max-length {tuning.max_length} is more than the {positions} positions that the model knows"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from selfinstruct.schema import Message
-from selfinstruct.training import answers, base_model, encoding, running, supervised
+from selfinstruct.training import answers, arguments, base_model, encoding, running, supervised
 from selfinstruct.training.data import Conversation, read_conversations
 from selfinstruct.training.encoding import Encoded
 from selfinstruct.training.recipe import Tuning
@@ -46,8 +46,8 @@ def tune(order: Order) -> Training | None:
 
 def _asked(order: Order, data: Data[Conversation]) -> list[tuple[Conversation, bool]]:
     """Whose prompts are answered before and after, and whether they are held out: those first."""
-    if order.rank:
-        return []  # one of several processes speaks
+    if arguments.processes() > 1:
+        return []  # each holds a part of the model only
     return [*((row, True) for row in data.held_out), *((row, False) for row in data.train)][: order.answers]
 
 

@@ -1,0 +1,408 @@
+"""`selfinstruct finetune`: tunes a model on runs and files: SFT, DPO, a reward model, a critique model."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from selfinstruct.cli.options import Json, OutputDir, Quiet
+
+if TYPE_CHECKING:
+    from selfinstruct.training.recipe import Kind, Tuning
+    from selfinstruct.training.record import Training
+    from selfinstruct.training.running import Order
+
+
+class Peft(StrEnum):
+    """What of the model is tuned."""
+
+    none = "none"
+    lora = "lora"
+    qlora = "qlora"
+    adaption_prompt = "adaption-prompt"
+
+
+_SHOWN = 160  # characters of an answer
+
+app = typer.Typer(no_args_is_help=True, help="Tune a model on runs and files: SFT, DPO, reward model, critique model.")
+
+Data = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="FILE|RUN…", help="Runs of ours, by name, and JSON Lines, .json arrays or .parquet."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="DIR|HUB_ID",
+        help="The model to tune: a folder (a tuned one, too), a Hub id, or smollm2, the embedded one.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE.toml", help="Values of a published model; 'finetune presets' lists them."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="The folder of the tuned model. [default: OUTPUT/KIND-MODEL]"),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="alpaca, belle, chatml, openchat or zephyr. [default: the model's own]"),
+]
+Mix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME:SHARE,…",
+        help="The first share of each source's rows, by its name (first:1.0,talk:0.5) or by the command that made it"
+        " (generate:1.0,dialogue:0.5).",
+    ),
+]
+HeldOut = Annotated[
+    float | None, typer.Option(min=0, help="A share below 1, or a number of rows, to measure by; split by prompt.")
+]
+PeftOption = Annotated[Peft | None, typer.Option(help="Tune everything (none), or an adapter. [default: none]")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--learning-rate", "--lr", help="The schedule's highest; adapters want about ten times more."),
+]
+Epochs = Annotated[float | None, typer.Option(help="How often each row is learned. [default: 3]")]
+MaxSteps = Annotated[int | None, typer.Option(min=0, help="Optimizer steps, in place of --epochs.")]
+MaxLength = Annotated[int | None, typer.Option(min=8, help="Tokens of a record. [default: 1024]")]
+GlobalBatch = Annotated[
+    int | None, typer.Option(min=1, help="Records of an optimizer step, over all processes. [default: 8]")
+]
+Batch = Annotated[int | None, typer.Option(min=1, help="Records in memory at once, per process; changes nothing else.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Draws what is held out, the order, and new weights.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other value; repeat it.")]
+SaveSteps = Annotated[int | None, typer.Option(min=1, help="Steps from checkpoint to checkpoint. [default: 100]")]
+Resume = Annotated[
+    bool, typer.Option("--resume/--restart", help="Go on after the last checkpoint, or throw it away and begin anew.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Say what would be done: tokens, steps, memory, the first example; load nothing."),
+]
+PrintLaunch = Annotated[
+    int | None,
+    typer.Option("--print-launch", metavar="PROCESSES", min=1, help="Print the command for so many GPUs, and exit."),
+]
+
+
+def _tune(context: typer.Context) -> None:
+    """What the four commands do, once their options are read."""
+    from selfinstruct.training import extra
+
+    given = dict(context.params)
+    kind: Kind = context.info_name  # type: ignore[assignment]  # the four commands' names are the kinds
+    tuning = _tuning(kind, given)
+    out = given["out"] or _default_out(kind, tuning, given["output_dir"])
+    if given["print_launch"]:
+        from selfinstruct.training import launching
+
+        typer.echo(launching.command(tuning, given["print_launch"], out, sys.argv[1:]))
+        return
+    extra.required("matplotlib")
+    _calm()
+    order = _order(_with_weights(tuning), out, given)
+    if given["dry_run"]:
+        from selfinstruct.training import dry_run
+
+        for line in dry_run.lines(order):
+            typer.echo(line)
+        return
+    _run(order, json=given["json"])
+
+
+def _run(order: Order, *, json: bool) -> None:
+    from importlib import import_module
+
+    from selfinstruct.run_folder import held
+    from selfinstruct.store_files import pretty
+
+    module = import_module(f"selfinstruct.training.{order.tuning.kind}")
+    if order.rank:
+        module.tune(order)
+        return
+    with held(order.out, allow_network=True):
+        done: Training | None = module.tune(order)
+    if done is None:
+        return
+    if json:
+        typer.echo(pretty(done.model_dump(mode="json")), nl=False)
+    elif not order.quiet:
+        _print(done, order.out)
+
+
+def _tuning(kind: Kind, given: dict[str, Any]) -> Tuning:
+    from selfinstruct.training import mixing, recipe
+
+    flags = {
+        "base": given["model"],
+        "mix": {name: float(share) for name, share in mixing.Mix.parse(given["mix"]).fractions.items()}
+        if given["mix"]
+        else None,
+        "peft": given["peft"].value if given["peft"] else None,
+        **{
+            name: given.get(name)
+            for name in recipe.Tuning.model_fields
+            if name in given and name not in ("mix", "peft")
+        },
+    }
+    return recipe.resolve(kind, given["preset"], given["set_"] or [], flags)
+
+
+def _default_out(kind: Kind, tuning: Tuning, output_dir: Path | None) -> Path:
+    from selfinstruct.config import settings
+    from selfinstruct.run_folder import slug
+
+    name = Path(tuning.base).name if tuning.base.startswith((".", "/", "~")) else tuning.base
+    return settings({"output_dir": output_dir}).output_dir / f"{kind}-{slug(name)}"
+
+
+def _with_weights(tuning: Tuning) -> Tuning:
+    """``smollm2`` as the folder of the embedded model, made with this interpreter's packages where it is not there."""
+    from selfinstruct.model_recipe import DEFAULT_MODELS
+    from selfinstruct.models import conversion, weights
+
+    if tuning.base not in ("smollm2", DEFAULT_MODELS["local"]) or Path(tuning.base).is_dir():
+        return tuning
+    folder = conversion.default_folder()
+    if not conversion.is_whole(folder):
+        from selfinstruct.training import extra
+
+        extra.required("gguf")
+        folder = conversion.convert(weights.find() or weights.fetch(), folder, Path(sys.executable))
+    return tuning.model_copy(update={"base": str(folder)})
+
+
+def _order(tuning: Tuning, out: Path, given: dict[str, Any]) -> Order:
+    import os
+
+    from selfinstruct.config import settings
+    from selfinstruct.errors import UsageProblem
+    from selfinstruct.training.running import Order
+
+    data = given["data"] or list(tuning.mix)  # a mix names all of its sources
+    if not data:
+        raise UsageProblem("say what to learn from: runs and files, such as  finetune sft first talk.jsonl")
+    rank, quiet = int(os.environ.get("RANK", "0")), given["quiet"]
+
+    def tell(line: str) -> None:
+        if not quiet and rank == 0:
+            typer.echo(f"selfinstruct: {line}", err=True)
+
+    output_dir = settings({"output_dir": given["output_dir"]}).output_dir
+    return Order(
+        tuning=tuning,
+        data=tuple(data),
+        out=out,
+        output_dir=output_dir,
+        tell=tell,
+        restart=not given["resume"],
+        quiet=quiet,
+        rank=rank,
+        answers=given.get("answers", 0),
+    )
+
+
+def _calm() -> None:
+    """The libraries below say much that concerns their programmers, and one of them calls home."""
+    import os
+    import warnings
+
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+def _print(done: Training, out: Path) -> None:
+    """What became of it, and the next command."""
+    from selfinstruct.training import answers
+
+    results = done.results
+    for key, value in results.items():
+        if isinstance(value, dict) and value.keys() == {"first", "last"}:
+            typer.echo(f"{key:<28}{value['first']:>10.4f} →{value['last']:>10.4f}")
+    for source, figures in results.get("held_out", {}).items():
+        typer.echo(f"held out of {source}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
+    for answered in answers.read(out):
+        where = "held out" if answered.held_out else "learned"
+        typer.echo(f"\nprompt ({where}): {_short(answered.prompt[-1].content)}")
+        typer.echo(f"  before: {_short(answered.before)}\n  after:  {_short(answered.after)}")
+    typer.echo(f"{results['steps']} steps in {results['seconds']:.0f} s; global batch {done.global_batch}")
+    typer.echo(f"\nmodel    {out}\ncard     {out}/README.md\ncurve    {out}/loss.png")
+    following = "best-of-n PROMPTS --reward-model" if done.tuning.kind == "reward" else "serve"
+    typer.echo(f"next: selfinstruct {following} {out}")
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
+
+
+@app.command("sft", no_args_is_help=True)
+def sft(
+    context: typer.Context,
+    data: Data = None,
+    model: Model = None,
+    preset: Preset = None,
+    out: Out = None,
+    chat_template: Template = None,
+    mix: Mix = None,
+    held_out: HeldOut = None,
+    peft: PeftOption = None,
+    answers: Annotated[
+        int, typer.Option(min=0, help="Show the model's answers to so many prompts, before and after.")
+    ] = 0,
+    packing: Annotated[
+        bool | None, typer.Option("--packing/--no-packing", help="Fill each sequence with records.")
+    ] = None,
+    learning_rate: LearningRate = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    max_length: MaxLength = None,
+    global_batch: GlobalBatch = None,
+    batch: Batch = None,
+    save_steps: SaveSteps = None,
+    seed: Seed = None,
+    set_: Set = None,
+    resume: Resume = True,
+    dry_run: DryRun = False,
+    print_launch: PrintLaunch = None,
+    output_dir: OutputDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn the assistant's answers of instructions and dialogues; all else is read, and not learned."""
+    _tune(context)
+
+
+@app.command("dpo", no_args_is_help=True)
+def dpo(
+    context: typer.Context,
+    data: Data = None,
+    model: Model = None,
+    preset: Preset = None,
+    out: Out = None,
+    chat_template: Template = None,
+    mix: Mix = None,
+    held_out: HeldOut = None,
+    peft: PeftOption = None,
+    beta: Annotated[
+        float | None, typer.Option(help="How dear it is to leave the untuned model. [default: 0.1]")
+    ] = None,
+    learning_rate: LearningRate = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    max_length: MaxLength = None,
+    max_prompt: Annotated[
+        int | None, typer.Option(min=0, help="Tokens of a prompt, cut from its beginning; 0 is any. [default: 512]")
+    ] = None,
+    global_batch: GlobalBatch = None,
+    batch: Batch = None,
+    save_steps: SaveSteps = None,
+    seed: Seed = None,
+    set_: Set = None,
+    resume: Resume = True,
+    dry_run: DryRun = False,
+    print_launch: PrintLaunch = None,
+    output_dir: OutputDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn to prefer the chosen answer of each pair (direct preference optimization)."""
+    _tune(context)
+
+
+@app.command("reward", no_args_is_help=True)
+def reward(
+    context: typer.Context,
+    data: Data = None,
+    model: Model = None,
+    preset: Preset = None,
+    out: Out = None,
+    chat_template: Template = None,
+    mix: Mix = None,
+    held_out: HeldOut = None,
+    peft: PeftOption = None,
+    margin: Annotated[
+        bool | None, typer.Option("--margin/--no-margin", help="Ask for as much difference as a pair's margin says.")
+    ] = None,
+    learning_rate: LearningRate = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    max_length: MaxLength = None,
+    global_batch: GlobalBatch = None,
+    batch: Batch = None,
+    save_steps: SaveSteps = None,
+    seed: Seed = None,
+    set_: Set = None,
+    resume: Resume = True,
+    dry_run: DryRun = False,
+    print_launch: PrintLaunch = None,
+    output_dir: OutputDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn to score an answer, from pairs of which one is better."""
+    _tune(context)
+
+
+@app.command("critique", no_args_is_help=True)
+def critique(
+    context: typer.Context,
+    data: Data = None,
+    model: Model = None,
+    preset: Preset = None,
+    out: Out = None,
+    chat_template: Template = None,
+    mix: Mix = None,
+    held_out: HeldOut = None,
+    peft: PeftOption = None,
+    learning_rate: LearningRate = None,
+    epochs: Epochs = None,
+    max_steps: MaxSteps = None,
+    max_length: MaxLength = None,
+    global_batch: GlobalBatch = None,
+    batch: Batch = None,
+    save_steps: SaveSteps = None,
+    seed: Seed = None,
+    set_: Set = None,
+    resume: Resume = True,
+    dry_run: DryRun = False,
+    print_launch: PrintLaunch = None,
+    output_dir: OutputDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Learn to criticize an answer and to score it, in the words a judge is asked in."""
+    _tune(context)
+
+
+@app.command("presets")
+def presets(json: Json = False) -> None:
+    """List the presets of --preset: for which kinds, and what they were published for."""
+    from selfinstruct.store_files import pretty
+    from selfinstruct.training import recipe
+
+    rows = []
+    for name in recipe.names():
+        kinds = recipe.kinds_of(name)
+        first = recipe.resolve(kinds[0], name, [], {})
+        rows.append({"name": name, "kinds": kinds, "for": first.base or first.made_for, "source": first.source})
+    if json:
+        typer.echo(pretty(rows), nl=False)
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<16} {', '.join(row['kinds']):<28} {row['for']:<28} {row['source']}")
