@@ -119,10 +119,10 @@ class Account:
 
     @property
     def unusable_share(self) -> float:
-        """Answers of which nothing could be used, as a share of all, 0 to 1."""
+        """Answers of which nothing could be used, as a share of all, 0 to 1: several tasks of one may be counted."""
         asking = [self.tallies[name] for name in self.tallies if name in self.asking]
         jobs = sum(tally.jobs for tally in asking)
-        return sum(tally.unusable for tally in asking) / jobs if jobs else 0.0
+        return min(1.0, sum(tally.unusable for tally in asking) / jobs) if jobs else 0.0
 
 
 _BRING_THEIR_OWN = ("ultrachat", "ultrafeedback")
