@@ -95,11 +95,13 @@ PrintLaunch = Annotated[
 
 def _tune(context: typer.Context) -> None:
     """What the four commands do, once their options are read."""
+    from selfinstruct.errors import UsageProblem
     from selfinstruct.training import extra
 
     given = dict(context.params)
     kind: Kind = context.info_name  # type: ignore[assignment]  # the four commands' names are the kinds
     tuning = _tuning(kind, given)
+    _see_named(tuning)
     out = given["out"] or _default_out(kind, tuning, given["output_dir"])
     if given["print_launch"]:
         from selfinstruct.training import launching
@@ -110,6 +112,8 @@ def _tune(context: typer.Context) -> None:
     _calm()
     order = _order(_with_weights(tuning), out, given)
     if given["dry_run"]:
+        if given["json"]:
+            raise UsageProblem("--dry-run is a report for people: leave --json out")
         from selfinstruct.training import dry_run
 
         for line in dry_run.lines(order):
@@ -118,23 +122,40 @@ def _tune(context: typer.Context) -> None:
     _run(order, json=given["json"])
 
 
+def _see_named(tuning: Tuning) -> None:
+    """Raise what is wrong with the names of model and template before anything is read."""
+    from selfinstruct.errors import UsageProblem
+    from selfinstruct.training import templates
+
+    if not tuning.base:
+        made_for = f" (the preset was made for {tuning.made_for})" if tuning.made_for else ""
+        raise UsageProblem(f"say which model to tune{made_for}: --model DIR|HUB_ID")
+    if tuning.chat_template:
+        templates.load(tuning.chat_template)
+
+
 def _run(order: Order, *, json: bool) -> None:
     from importlib import import_module
 
+    from selfinstruct.errors import RunLocked
     from selfinstruct.run_folder import held
     from selfinstruct.store_files import pretty
+    from selfinstruct.training import record
 
     module = import_module(f"selfinstruct.training.{order.tuning.kind}")
     if order.rank:
         module.tune(order)
         return
-    with held(order.out, allow_network=True):
-        done: Training | None = module.tune(order)
-    if done is None:
-        return
+    record.see_free(order.out)  # before a lock is left in a folder of somebody else's
+    try:
+        with held(order.out, allow_network=True):
+            done: Training | None = module.tune(order)
+    except RunLocked as error:
+        raise RunLocked(f"{order.out}: another process tunes here; wait for it, or name another --out") from error
     if json:
-        typer.echo(pretty(done.model_dump(mode="json")), nl=False)
-    elif not order.quiet:
+        whole = done or record.read(order.out)  # what was done before is told as well
+        typer.echo(pretty(whole.model_dump(mode="json") if whole else {}), nl=False)
+    elif done is not None and not order.quiet:
         _print(done, order.out)
 
 
@@ -216,6 +237,7 @@ def _calm() -> None:
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
@@ -240,7 +262,8 @@ def _print(done: Training, out: Path) -> None:
         where = "held out" if answered.held_out else "learned"
         typer.echo(f"\nprompt ({where}): {_short(answered.prompt[-1].content)}")
         typer.echo(f"  before: {_short(answered.before)}\n  after:  {_short(answered.after)}")
-    typer.echo(f"{results['steps']} steps in {results['seconds']:.0f} s; global batch {done.global_batch}")
+    steps = "1 optimizer step" if results["steps"] == 1 else f"{results['steps']} optimizer steps"
+    typer.echo(f"{steps} in {results['seconds']:.0f} s; global batch {done.global_batch}")
     typer.echo(f"\nmodel    {out}\ncard     {out}/README.md\ncurve    {out}/loss.png")
     following = "best-of-n PROMPTS --reward-model" if done.tuning.kind == "reward" else "serve"
     typer.echo(f"next: selfinstruct {following} {out}")

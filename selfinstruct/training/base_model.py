@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from selfinstruct.errors import ConfigProblem, UnknownModel
 from selfinstruct.training import merging, templates
@@ -35,7 +39,7 @@ def tokenizer_of(tuning: Tuning) -> tuple[Any, tuple[str, ...]]:
     """
     from transformers import AutoTokenizer
 
-    path = path_of(tuning)
+    path = _named(tuning)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **_revision(tuning, path))
     except (OSError, ValueError) as error:
@@ -52,10 +56,12 @@ def tokenizer_of(tuning: Tuning) -> tuple[Any, tuple[str, ...]]:
 
 
 def config_of(tuning: Tuning) -> Any:
-    """The model's configuration. Loads no weights. Raises `UnknownModel`."""
+    """The model's configuration, an adapter's being that of its base. Loads no weights. Raises `UnknownModel`."""
     from transformers import AutoConfig
 
-    path = path_of(tuning)
+    path = _named(tuning)
+    if _is_folder(path) and merging.is_adapter(Path(path)):
+        path = merging.base_of(Path(path))
     try:
         return AutoConfig.from_pretrained(path, **_revision(tuning, path))
     except (OSError, ValueError) as error:
@@ -138,6 +144,9 @@ def _adapter(tuning: Tuning, model: Any, added: list[int]) -> Any:
     from peft import LoraConfig
 
     targets: Any = list(tuning.lora_targets)
+    there = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    if targets != ["all-linear"] and not there & set(targets):
+        raise ConfigProblem(f"lora_targets: the model has none of {', '.join(targets)}; take all-linear, or of its own")
     reward = tuning.kind == "reward"
     saved = ["score"] if reward else []
     if added and not reward and not model.config.tie_word_embeddings:
@@ -168,24 +177,47 @@ _MISSING: Final = "give a folder, or a Hub id that can be downloaded from here"
 
 
 def path_of(tuning: Tuning) -> str:
-    """What to load tokenizer and configuration from. Raises `UnknownModel` for a folder that is none."""
-    if not tuning.base:
-        made_for = f" (the preset was made for {tuning.made_for})" if tuning.made_for else ""
-        raise ConfigProblem(f"say which model to tune{made_for}: --model DIR|HUB_ID")
+    """What to load weights from: of an adapter what it is merged to. Raises `UnknownModel` and as `merging.whole`.
+
+    A folder's path is whole: an adapter writes down where its base is, and is used from elsewhere.
+    """
+    named = _named(tuning)
+    return str(merging.whole(Path(named)).resolve()) if _is_folder(named) else named
+
+
+def _named(tuning: Tuning) -> str:
+    """The Hub id or folder that was asked for. Raises `UnknownModel` for a folder that is no model's."""
     if not _is_folder(tuning.base):
         return tuning.base
     folder = Path(tuning.base).expanduser()
     if not folder.is_dir():
         raise UnknownModel(f"{folder}: no such model folder; {_MISSING}")
-    return str(merging.whole(folder).resolve())  # an adapter writes down where its base is, and is used from elsewhere
+    if not (folder / "config.json").is_file() and not merging.is_adapter(folder):
+        raise UnknownModel(f"{folder}: holds no config.json, so it is no model; {_MISSING}")
+    return str(folder)
 
 
 def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or Path(name).is_dir()
 
 
-def _revision(tuning: Tuning, path: str) -> dict[str, str]:
-    return {} if _is_folder(path) else {"revision": tuning.revision}
+def _revision(tuning: Tuning, path: str) -> dict[str, Any]:
+    return {} if _is_folder(path) else {"revision": tuning.revision, "local_files_only": not _hub_answers()}
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    """Whether the Hub can be reached; where it cannot its library would try for a minute before it says so."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    if getproxies():
+        return True  # the proxy knows
+    try:
+        socket.create_connection((address.hostname or "", address.port or 443), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _not_there(base: str, error: Exception) -> UnknownModel:

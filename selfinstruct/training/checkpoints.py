@@ -62,7 +62,7 @@ def _is_whole(checkpoint: Path) -> bool:
     except (OSError, orjson.JSONDecodeError):
         return False
     there = _lengths(checkpoint)  # another process may have added its own random state since
-    return all(there.get(name) == length for name, length in said.items())
+    return isinstance(said, dict) and all(there.get(name) == length for name, length in said.items())
 
 
 def _lengths(checkpoint: Path) -> dict[str, int]:

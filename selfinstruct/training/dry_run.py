@@ -17,8 +17,8 @@ from selfinstruct.training.rendering import Renderer
 from selfinstruct.training.running import Order
 
 _OPEN, _CLOSE = "⟦", "⟧"
-_SHOWN: Final = 2000
-"""Characters of an example that are shown."""
+_SHOWN: Final = 400
+"""Characters of a piece of an example that are shown, at its beginning and at its end."""
 
 _GIB: Final = 2**30
 _ADAM: Final = 8
@@ -36,10 +36,11 @@ def lines(order: Order) -> Iterator[str]:
     """The report. Raises what the tuning itself would raise of its data and its model."""
     tuning = order.tuning
     tokenizer, _ = base_model.tokenizer_of(tuning)
-    train, held_out = _encoded(order, Renderer(tokenizer))
+    train, held_out, skipped = _encoded(order, Renderer(tokenizer))
     batch = arguments.batch_of(tuning, arguments.processes())
     per_epoch = math.ceil(len(train) / batch.records)
     steps = tuning.max_steps or math.ceil(per_epoch * tuning.epochs)
+    yield from skipped
     yield from train.notes()
     yield f"{'records':<20}{len(train):>12}   {held_out} held out"
     yield f"{'tokens':<20}{train.tokens:>12}   {train.supervised} of them learned, the longest record {_longest(train)}"
@@ -51,20 +52,21 @@ def lines(order: Order) -> Iterator[str]:
     yield _marked(train, tokenizer)
 
 
-def _encoded(order: Order, renderer: Renderer) -> tuple[Encoded, int]:
-    """The rows as the tuning itself makes them, and how many are held out."""
+def _encoded(order: Order, renderer: Renderer) -> tuple[Encoded, int, list[str]]:
+    """The rows as the tuning itself makes them, how many are held out, and what was left out while reading."""
     tuning = order.tuning
     if tuning.kind == "sft":
         talks = running.gather(order, read_conversations)
         train, held_out = sft.tokens(tuning, talks, renderer)
-        return train, len(held_out) if held_out else 0
+        return train, len(held_out) if held_out else 0, list(running.skipped(talks.sources))
     if tuning.kind == "critique":
         judged = running.gather(order, read_critiques)
         rows = critique.conversations(judged.train)
-        return encoding.conversations(rows, renderer, tuning), len(judged.held_out)
+        train = encoding.conversations(rows, renderer, tuning)
+        return train, len(judged.held_out), list(running.skipped(judged.sources))
     pairs = running.gather(order, read_preferences)
     encode = encoding.preferences if tuning.kind == "dpo" else encoding.comparisons
-    return encode(pairs.train, renderer, tuning), len(pairs.held_out)
+    return encode(pairs.train, renderer, tuning), len(pairs.held_out), list(running.skipped(pairs.sources))
 
 
 def _longest(train: Encoded) -> int:
@@ -103,11 +105,13 @@ def _memory(tuning: Tuning, each: int, length: int) -> Iterator[str]:
 def sizes(tuning: Tuning) -> tuple[Size, Any]:
     """How large the model is, from its configuration alone, and the configuration."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    config = base_model.config_of(tuning)
+    config, loader = base_model.config_of(tuning), AutoModelForCausalLM
+    if tuning.kind == "reward":
+        config.num_labels, loader = 1, AutoModelForSequenceClassification
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = loader.from_config(config)
     every = sum(parameter.numel() for parameter in model.parameters())
     return Size(every, _tuned(tuning, model, every)), config
 
@@ -120,7 +124,7 @@ def _tuned(tuning: Tuning, model: Any, every: int) -> int:
         return int(max(layers, 1) * (tuning.adapter_len * model.config.hidden_size + 1))
     import torch
 
-    head = model.get_output_embeddings()
+    head = model.score if tuning.kind == "reward" else model.get_output_embeddings()
     wanted = tuning.lora_targets
     linear = [
         layer
@@ -129,7 +133,8 @@ def _tuned(tuning: Tuning, model: Any, every: int) -> int:
         and layer is not head
         and (wanted == ("all-linear",) or name.rpartition(".")[2] in wanted)
     ]
-    return sum(int(tuning.lora_r * (layer.in_features + layer.out_features)) for layer in linear)
+    scored = head.weight.numel() if tuning.kind == "reward" else 0  # a new head is tuned whole
+    return scored + sum(int(tuning.lora_r * (layer.in_features + layer.out_features)) for layer in linear)
 
 
 def _activations(config: Any, rows: int, length: int, held: int, *, checkpointed: bool) -> float:
@@ -150,10 +155,10 @@ def _marked(train: Encoded, tokenizer: Any) -> str:
     """The first example as text; of pairs both sides. What is learned stands between brackets."""
     columns = train.columns
     if "input_ids" in columns:
-        return _cut(_with_brackets(columns["input_ids"][0], columns["labels"][0], tokenizer))
-    prompt = tokenizer.decode(columns["prompt_ids"][0]) if "prompt_ids" in columns else ""
-    sides = (tokenizer.decode(columns[name][0]) for name in ("chosen_ids", "rejected_ids"))
-    better, worse = (_cut(f"{prompt}{_OPEN}{side}{_CLOSE}") for side in sides)
+        return _with_brackets(columns["input_ids"][0].tolist(), columns["labels"][0].tolist(), tokenizer)
+    prompt = _cut(tokenizer.decode(columns["prompt_ids"][0].tolist())) if "prompt_ids" in columns else ""
+    sides = (tokenizer.decode(columns[name][0].tolist()) for name in ("chosen_ids", "rejected_ids"))
+    better, worse = (f"{prompt}{_OPEN}{_cut(side)}{_CLOSE}" for side in sides)
     return f"chosen:\n{better}\n\nrejected:\n{worse}"
 
 
@@ -161,11 +166,12 @@ def _with_brackets(ids: list[int], labels: list[int], tokenizer: Any) -> str:
     pieces, start = [], 0
     for place in range(1, len(ids) + 1):
         if place == len(ids) or (labels[place] == MASKED) != (labels[start] == MASKED):
-            text = tokenizer.decode(ids[start:place])
+            text = _cut(tokenizer.decode(ids[start:place]))
             pieces.append(text if labels[start] == MASKED else f"{_OPEN}{text}{_CLOSE}")
             start = place
     return "".join(pieces)
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} …"
+    """A long piece without its middle: where it begins and ends is what one looks at."""
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]} … {text[-_SHOWN:]}"

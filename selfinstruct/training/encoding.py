@@ -6,9 +6,11 @@ Nothing is padded here, and nothing is shuffled. A record without a supervised t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from selfinstruct.errors import BadData
 from selfinstruct.schema import Message
@@ -24,11 +26,14 @@ T = TypeVar("T")
 _Ids = list[int]
 _BATCH = 512  # rows that are tokenized at once
 _SHOWN = 3
+_KEPT_AS: Final = {"weights": np.float32}
 
 
 @dataclass
 class Encoded:
     """Columns of equal length, by name; ``places`` and ``sources`` say where each row came from.
+
+    Token ids, labels and weights are numpy arrays of 4 bytes a token: as lists of Python they would take forty.
 
     ``tokens`` and ``supervised`` count over all rows; ``cut`` how many were shortened; ``left_out`` are the places of
     those that were not taken, by reason.
@@ -48,7 +53,8 @@ class Encoded:
     def add(self, row: Conversation | Preference, **values: Any) -> None:
         """One more row."""
         for name, value in values.items():
-            self.columns[name].append(value)
+            kept = np.array(value, _KEPT_AS.get(name, np.int32)) if isinstance(value, list) else value
+            self.columns[name].append(kept)
         self.places.append(row.place)
         self.sources.append(row.source)
 
@@ -71,9 +77,14 @@ class Encoded:
             yield f"{_records(len(places))} left out, {reason}: {', '.join(places[:_SHOWN])}{more}"
 
 
-def conversations(rows: Sequence[Conversation], renderer: Renderer, tuning: Tuning) -> Encoded:
-    """``input_ids`` and ``labels``, and ``weights`` where not all tokens weigh the same. Raises `BadData` for none."""
-    weigh = _Weights(tuning, rows)
+def conversations(
+    rows: Sequence[Conversation], renderer: Renderer, tuning: Tuning, *, weighted: bool = False
+) -> Encoded:
+    """``input_ids`` and ``labels``, and ``weights`` where not all tokens weigh the same, or where they are wanted.
+
+    Raises `BadData` for none.
+    """
+    weigh = _Weights(tuning, rows, weighted)
     columns = ["input_ids", "labels", *(["weights"] if weigh.needed else [])]
     made = Encoded({name: [] for name in columns})
     for row, shown in _rendered(rows, renderer):
@@ -89,6 +100,9 @@ def _add_conversation(made: Encoded, row: Conversation, shown: Rendered, tuning:
     learned = [True] * len(ids) if tuning.loss_on == "all" else [turn >= 0 for turn in turns]
     if not any(learned[1:]):  # nothing predicts the first token
         return made.leave_out(row, "the prompt alone is longer than --max-length")
+    weights = [weigh.of(row, turn) if yes else 0.0 for turn, yes in zip(turns, learned, strict=True)]
+    if not any(weights[1:]):
+        return made.leave_out(row, "all of it weighs nothing")
     made.cut += len(shown.ids) > most
     made.tokens += len(ids)
     made.supervised += sum(learned)
@@ -97,16 +111,14 @@ def _add_conversation(made: Encoded, row: Conversation, shown: Rendered, tuning:
         "labels": [token if yes else MASKED for token, yes in zip(ids, learned, strict=True)],
     }
     if weigh.needed:
-        values["weights"] = [weigh.of(row, turn) if yes else 0.0 for turn, yes in zip(turns, learned, strict=True)]
-        if not any(values["weights"][1:]):
-            return made.leave_out(row, "all of it weighs nothing")
+        values["weights"] = weights
     made.add(row, **values)
 
 
 class _Weights:
     """What a token of a row weighs in the loss Σ w·CE / Σ w (OpenChat, systems §7.3)."""
 
-    def __init__(self, tuning: Tuning, rows: Sequence[Conversation]) -> None:
+    def __init__(self, tuning: Tuning, rows: Sequence[Conversation], wanted: bool) -> None:
         self._by_class: dict[str, float] | None = None
         if tuning.weighting == "class":
             self._by_class = tuning.class_weights
@@ -115,16 +127,23 @@ class _Weights:
             counts = Counter(row.condition for row in rows)
             self._by_class = {name: len(rows) / count for name, count in counts.items()}
         self._given = tuning.weighting == "given"
-        self.needed = self._by_class is not None or (
-            self._given and any(row.weight != 1.0 or any(weight != 1.0 for weight in _said(row)) for row in rows)
-        )
+        self.needed = wanted or weighted(tuning, rows)
 
     def of(self, row: Conversation, turn: int) -> float:
         """The weight of a token that belongs to message ``turn``; -1 is none of the assistant's."""
         if self._by_class is not None:
             return self._by_class[row.condition] * row.weight
+        if not self._given:
+            return 1.0
         own = row.weights[turn] if row.weights and turn >= 0 else 1.0
         return own * row.weight
+
+
+def weighted(tuning: Tuning, rows: Iterable[Conversation]) -> bool:
+    """Whether tokens weigh differently: by the class of their row, or as the data say."""
+    if tuning.weighting != "given":
+        return tuning.weighting != "none"
+    return any(row.weight != 1.0 or any(weight != 1.0 for weight in _said(row)) for row in rows)
 
 
 def _said(row: Conversation) -> Iterator[float]:
@@ -220,7 +239,8 @@ def _some_at_once(rows: Sequence[T]) -> Iterator[Sequence[T]]:
 def _some(made: Encoded, tuning: Tuning) -> Encoded:
     """Raise `BadData` where nothing is left to learn from."""
     if not made:
-        why = "; ".join(made.notes()) or "there are no rows"
+        notes = "; ".join(made.notes())
+        why = f"{notes}; raise --max-length" if notes else "there are no rows"
         raise BadData(f"nothing to learn from within --max-length {tuning.max_length}: {why}")
     return made
 

@@ -118,13 +118,13 @@ def split(examples: Sequence[E], held_out: Fraction | float | int, seed: int) ->
 
 def _wanted(held_out: Fraction | float | int, total: int) -> int:
     if not 0 <= held_out < math.inf:
-        raise UsageProblem(f"held out: {held_out} is neither a share from 0 to 1 nor a number of rows")
+        raise UsageProblem(f"held out: {held_out:g} is neither a share from 0 to 1 nor a number of rows")
     if held_out < 1:
         return max(round(held_out * total), int(held_out > 0))
     if held_out != int(held_out):
-        raise UsageProblem(f"held out: {held_out} is neither a share from 0 to 1 nor a number of rows")
+        raise UsageProblem(f"held out: {held_out:g} is neither a share from 0 to 1 nor a number of rows")
     if held_out >= total:
-        raise UsageProblem(f"held out: {held_out} of {total} rows leaves nothing to learn from")
+        raise UsageProblem(f"held out: {held_out:g} of {total} rows leaves nothing to learn from")
     return int(held_out)
 
 

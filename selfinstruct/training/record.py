@@ -106,6 +106,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def other_versions(before: Training, now: Training) -> Iterator[str]:
+    """Packages that are others than those a tuning was begun with: it goes on, and its curve may not be the same."""
+    for name, there in now.versions.items():
+        began = before.versions.get(name, "none")
+        if began != there:
+            yield f"begun with {name} {began}, going on with {there}: the curve may differ"
+
+
 def compare(out: Path, before: Training, now: Training) -> None:
     """Raise `IdentityChanged` with the differences where the folder's tuning was started with other things."""
     differences = list(_differences(before, now))

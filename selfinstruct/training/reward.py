@@ -107,6 +107,6 @@ def _judged(trainer: Any, held_out: Encoded) -> Iterator[Judged]:
         for source, chosen, rejected in zip(
             held_out.sources, columns["chosen_ids"], columns["rejected_ids"], strict=True
         ):
-            sides = [torch.tensor([ids], device=model.device) for ids in (chosen, rejected)]
+            sides = [torch.tensor(ids, dtype=torch.long, device=model.device)[None] for ids in (chosen, rejected)]
             better, worse = (float(model(input_ids=ids, use_cache=False).logits[0, 0]) for ids in sides)
             yield Judged(source, (better, worse), (len(chosen), len(rejected)))

@@ -104,17 +104,18 @@ def begin(order: Order, now: Training) -> bool:
     Raises `IdentityChanged` where another one was started in the folder, `OutputFailed` where files of others are.
     """
     before = None if order.restart else record.read(order.out)
-    if before is not None:
+    if before is not None and (before.state == "complete" or checkpoints.latest(order.out)):  # else nothing is lost
         record.compare(order.out, before, now)
         if before.state == "complete":
             order.tell(f"{order.out}: is complete already; --restart tunes anew")
             return False
+        for line in record.other_versions(before, now):
+            order.tell(line)
     if order.rank == 0:
+        record.see_free(order.out)
         if order.restart:
             checkpoints.remove_all(order.out)
             (order.out / answers.NAME).unlink(missing_ok=True)
-        elif before is None:
-            record.see_free(order.out)
         checkpoints.sweep(order.out)
         merging.forget(order.out)
         now.write(order.out)
@@ -188,10 +189,15 @@ def _figures(trainer: Any, seconds: float) -> dict[str, Any]:
     return figures
 
 
-def _notes(data: Data[T], train: Encoded, held_out: Encoded | None) -> Iterator[str]:
-    for source in data.sources:
+def skipped(sources: Sequence[Source[T]]) -> Iterator[str]:
+    """Rows that were left out while they were read, a line for each source and reason."""
+    for source in sources:
         for reason, count in sorted(source.skipped.items()):
-            yield f"{source.label}: {count} {reason}"
+            yield f"{source.label}: {count} {reason.replace('_', ' ')}"
+
+
+def _notes(data: Data[T], train: Encoded, held_out: Encoded | None) -> Iterator[str]:
+    yield from skipped(data.sources)
     yield from train.notes()
     if held_out is not None:
         yield from (f"held out: {line}" for line in held_out.notes())

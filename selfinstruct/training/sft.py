@@ -54,8 +54,9 @@ def _asked(order: Order, data: Data[Conversation]) -> list[tuple[Conversation, b
 def tokens(tuning: Tuning, data: Data[Conversation], renderer: Renderer) -> tuple[Encoded, Encoded | None]:
     """What is learned, and what is held out."""
     train, held_out = list(tasks(data.train, tuning)), list(tasks(data.held_out, tuning))
-    return encoding.conversations(train, renderer, tuning), (
-        encoding.conversations(held_out, renderer, tuning) if held_out else None
+    weighted = encoding.weighted(tuning, [*train, *held_out])  # both sides have weights, or neither
+    return encoding.conversations(train, renderer, tuning, weighted=weighted), (
+        encoding.conversations(held_out, renderer, tuning, weighted=weighted) if held_out else None
     )
 
 
