@@ -149,15 +149,17 @@ def _adapter(tuning: Tuning, model: Any, added: list[int]) -> Any:
         raise ConfigProblem(f"lora_targets: the model has none of {', '.join(targets)}; take all-linear, or of its own")
     reward = tuning.kind == "reward"
     saved = ["score"] if reward else []
-    if added and not reward and not model.config.tie_word_embeddings:
-        saved.append("lm_head")  # else a new token could be read, but never be written
+    tied = bool(added) and not reward and model.config.tie_word_embeddings
+    if added and not reward:  # else a new token could be read, but never be written
+        saved.append("embed_tokens" if tied else "lm_head")
     return LoraConfig(
         r=tuning.lora_r,
         lora_alpha=tuning.lora_alpha,
         lora_dropout=tuning.lora_dropout,
         target_modules=targets[0] if targets == ["all-linear"] else targets,
         modules_to_save=saved or None,
-        trainable_token_indices={"embed_tokens": added} if added else None,
+        trainable_token_indices={"embed_tokens": added} if added and not tied else None,
+        ensure_weight_tying=tied,  # one table for both, as TRL's head reads the output's own
         task_type=_SCORE if reward else _TEXT,
     )
 
