@@ -38,15 +38,17 @@ def before(out: Path, base: Base, rows: Sequence[tuple[Conversation, bool]]) -> 
         Answered(prompt=row.prompt, held_out=held_out, before=_answer(base.model, base, row.prompt))
         for row, held_out in rows
     ]
-    _write(path, made)
+    if made:
+        _write(path, made)
     return made
 
 
-def after(out: Path, model: Any, base: Base, answered: Sequence[Answered]) -> list[Answered]:
-    """The same with the answers of the tuned model. Raises `OutputFailed`."""
+def after(out: Path, model: Any, base: Base, answered: Sequence[Answered]) -> dict[str, Any]:
+    """Write down the answers of the tuned model, too; there are no figures of that. Raises `OutputFailed`."""
     made = [one.model_copy(update={"after": _answer(model, base, one.prompt)}) for one in answered]
-    _write(out / NAME, made)
-    return made
+    if made:
+        _write(out / NAME, made)
+    return {}
 
 
 def read(out: Path) -> list[Answered]:

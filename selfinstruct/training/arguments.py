@@ -82,6 +82,7 @@ def common(tuning: Tuning, out: Path, *, evaluated: bool) -> dict[str, Any]:
         "bf16": gpu and torch.cuda.is_bf16_supported(),
         "fp16": False,
         "dataloader_pin_memory": gpu,
+        "ddp_find_unused_parameters": False,
         "logging_steps": tuning.log_steps,
         "logging_nan_inf_filter": False,  # a loss that is no number is shown as one
         "save_strategy": "steps",

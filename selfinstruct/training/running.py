@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,8 @@ T = TypeVar("T", Conversation, Preference, Critiqued)
 _MADE_BY: Final = {"TaskInstance": "generate", "Dialogue": "dialogue", "PreferencePair": "feedback"}
 """The command that makes records of a kind."""
 
-_TORCH_DISK: Final = "PytorchStreamWriter"  # what torch says, as a RuntimeError, when it cannot write
+_TORCH_DISK: Final = ("PytorchStreamWriter", "inline_container", "iostream error")
+"""What torch says, as a RuntimeError, when it cannot write."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,15 @@ def begin(order: Order, now: Training) -> bool:
 
 
 def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[str, Any]] = dict) -> Training:
-    """Train from the last checkpoint or from the start, measure, and save; ``results`` adds a kind's own figures.
+    """Train from the last checkpoint or from the start, measure, and save.
+
+    ``results`` is what a kind does with the tuned model before all is complete; it returns figures of its own.
 
     Raises `OutputFailed` for a full disk, `Interrupted` after a signal, `ConfigProblem` where memory does not suffice.
     """
     from transformers import PrinterCallback
 
-    from selfinstruct.training.progress import Progress
+    from selfinstruct.training.progress import AllDone, Progress
 
     progress = Progress(order.out, order.tell, quiet=order.quiet)
     trainer.add_callback(progress)
@@ -143,7 +146,8 @@ def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[
         order.tell(f"going on after step {checkpoints.step_of(resumed)}")
     begun = time.monotonic()
     with _failures(order.out, trainer), progress.listening():
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+        with suppress(AllDone):
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
         if progress.signal_number:
             raise Interrupted(
                 f"stopped after step {trainer.state.global_step} of {trainer.state.max_steps}; running again goes on"
@@ -227,7 +231,7 @@ def _failures(out: Path, trainer: Any) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         raise _not_written(out, error) from error
     except RuntimeError as error:
-        if _TORCH_DISK not in str(error):
+        if not any(word in str(error) for word in _TORCH_DISK):
             raise
         raise _not_written(out, error) from error
 

@@ -39,9 +39,7 @@ def tune(order: Order) -> Training | None:
     asked = answers.before(order.out, base, _asked(order, data))
 
     # Train, measure, save.
-    done = running.train(order, now, trainer)
-    answers.after(order.out, trainer.model, base, asked)
-    return done
+    return running.train(order, now, trainer, lambda: answers.after(order.out, trainer.model, base, asked))
 
 
 def _asked(order: Order, data: Data[Conversation]) -> list[tuple[Conversation, bool]]:

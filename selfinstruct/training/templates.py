@@ -1,7 +1,7 @@
 """The chat templates we ship, and giving a model one of them: its special tokens, its end token, its padding.
 
-Each is a Jinja file in ``templates/``, as `transformers` reads them, with the marks ``{% generation %}`` around what
-the assistant writes.
+Each is a Jinja file in ``chat_templates/``, as `transformers` reads them, with the marks ``{% generation %}`` around
+what the assistant writes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from selfinstruct.errors import ConfigProblem
 
-_FOLDER: Final = Path(__file__).resolve().parent / "templates"
+_FOLDER: Final = Path(__file__).resolve().parent / "chat_templates"
 _ROWS: Final = 8192  # as many are summed up at a time: a table in 64 bits would be gigabytes
 _BEGIN: Final = "{{- bos_token -}}\n"
 
