@@ -42,7 +42,7 @@ NOTES = "loop.json"
 
 _OURS = {
     "generate": {"--run", "--output-dir", "--api", "--base-url", "--model", "-m", "--num-instructions", "-n", "--pool"},
-    "finetune": {"--model", "--out"},
+    "finetune": {"--model", "--out", "-o", "--output-dir", "--restart", "--dry-run", "--print-launch", "--json"},
 }
 """Options that the loop gives to the commands itself."""
 

@@ -16,7 +16,8 @@ WHOLE = 64 * 2**20
 
 _SAMPLES, _SAMPLE = 256, 4096
 _KEPT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py", ".gguf", ".tiktoken", ".pt"})
-_OWN_NOTES = ("selfinstruct.json", "training.json")  # of `models convert` and `finetune`: where the folder came from
+# Of `models convert` and `finetune`: where the folder came from, and what it answered.
+_OWN_NOTES = ("selfinstruct.json", "training.json", "answers.json")
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")  # a model on its way, kept in the folder of what became of it
 
 

@@ -67,6 +67,7 @@ def find(model: str) -> ServedModel:
         if path.suffix != ".gguf":
             raise ConfigProblem(f"{path}: is a file; expected a model's folder, or a .gguf file")
         return ServedModel(path, "gguf", name)
+    merging.see_finished(path)
     if merging.is_adapter(path):
         _check_task(path, str(_json(path / merging.ADAPTER).get("task_type")), "SEQ_CLS")
         return ServedModel(path, "adapter", name)
@@ -96,7 +97,11 @@ def rank_of(adapter: ServedModel) -> int:
 
 
 def base_of(adapter: ServedModel) -> str:
-    """The model that an adapter was trained on: a Hub id, or a folder. Raises `ConfigProblem` where it does not say."""
+    """The model that an adapter was trained on: a Hub id, or a folder.
+
+    Raises `ConfigProblem` where it does not say, or where the folder is gone or holds another model by now.
+    """
+    merging.see_base(adapter.path)
     return merging.base_of(adapter.path)
 
 
@@ -193,11 +198,6 @@ def _check_whole(folder: Path) -> None:
         for architecture in _json(folder / "config.json").get("architectures") or []:
             _check_task(folder, str(architecture), "ForSequenceClassification")
         return
-    if _json(folder / "training.json").get("state") == "running":
-        raise ConfigProblem(
-            f"{folder}: its training is not finished: run the same 'selfinstruct finetune' again, or serve one of its"
-            " checkpoint folders"
-        )
     raise ConfigProblem(
         f"{folder}: holds no model: neither weights with a config.json, nor an adapter_config.json, nor one .gguf file"
     )

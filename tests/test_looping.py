@@ -277,6 +277,7 @@ time.sleep(60)
 def test_a_command_ends_with_the_loop(tmp_path: Path, number: signal.Signals, code: int) -> None:
     """A signal is handed on to it, and the loop has its exit code; of a kill the kernel tells it."""
     (tmp_path / "selfinstruct").mkdir()
+    (tmp_path / "selfinstruct" / "__init__.py").touch()  # else the real one would be found before it
     (tmp_path / "selfinstruct" / "__main__.py").write_text(SLEEPER)
     up = tmp_path / "up"
     go = (

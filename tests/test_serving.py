@@ -61,6 +61,8 @@ def transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stand-in for transformers is what the server's process finds."""
     package = tmp_path / "stand-in" / "transformers" / "cli"
     package.mkdir(parents=True)
+    for folder in (package.parent, package):  # else the real one would be found before it, where it is installed
+        (folder / "__init__.py").touch()
     (package / "transformers.py").write_text(TRANSFORMERS)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stand-in"))
     monkeypatch.setattr(served_model, "require", lambda *packages: None)
@@ -339,10 +341,11 @@ def test_vllm_listens_where_it_is_told_to_and_asks_for_no_key(tmp_path: Path, mo
 
 def test_vllm_adds_a_plain_adapter_to_its_base_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base is what is loaded, the adapter's folder gives the name, the tokenizer and the template."""
-    adapter = an_adapter(tmp_path / "tuned", ["a.lora_A.weight"])
+    (base := tmp_path / "base").mkdir()
+    adapter = an_adapter(tmp_path / "tuned", ["a.lora_A.weight"], base_model_name_or_path=str(base))
     found = served_model.find(str(adapter))
     words, _ = serving.vllm_command(found, "tuned", Wish(vllm_python=sys.executable, host="0.0.0.0"), 8000)
-    assert words[words.index("--model") + 1] == "/a/base"
+    assert words[words.index("--model") + 1] == str(base)
     assert words[words.index("--served-model-name") + 1] == "tuned-base"
     assert words[words.index("--host") + 1] == "0.0.0.0"
     assert words[words.index("--lora-modules") + 1] == f"tuned={adapter}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -265,8 +266,11 @@ def _print(done: Training, out: Path) -> None:
     steps = "1 optimizer step" if results["steps"] == 1 else f"{results['steps']} optimizer steps"
     typer.echo(f"{steps} in {results['seconds']:.0f} s; global batch {done.global_batch}")
     typer.echo(f"\nmodel    {out}\ncard     {out}/README.md\ncurve    {out}/loss.png")
+    if done.tuning.peft == "adaption-prompt":
+        typer.echo("peft's AutoPeftModelForCausalLM loads it; it cannot be merged, and no server knows its kind")
+        return
     following = "best-of-n PROMPTS --reward-model" if done.tuning.kind == "reward" else "serve"
-    typer.echo(f"next: selfinstruct {following} {out}")
+    typer.echo(f"next: selfinstruct {following} {shlex.quote(str(out))}")
 
 
 def _short(text: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from selfinstruct.errors import ConfigProblem, UnknownModel
-from selfinstruct.training import merging, templates
+from selfinstruct.errors import ConfigProblem, UnknownModel, UsageProblem
+from selfinstruct.training import arguments, merging, templates
 from selfinstruct.training.recipe import Tuning
 from selfinstruct.training.rendering import Renderer
 
@@ -75,6 +76,7 @@ def load(tuning: Tuning) -> Base:
     """
     tokenizer, added = tokenizer_of(tuning)
     path = path_of(tuning)
+    _meet_the_others()
     model = _weights(tuning, path)
     if added:
         templates.start_at_mean(model, tokenizer, list(added))
@@ -92,8 +94,19 @@ def reference(tuning: Tuning, base: Base) -> Any:
     return model
 
 
+def _meet_the_others() -> None:
+    """Let processes that train together on GPUs know of each other: sharded weights are then loaded by one of them."""
+    import torch
+
+    if arguments.processes() > 1 and torch.cuda.is_available():
+        from accelerate import PartialState
+
+        PartialState()
+
+
 def _weights(tuning: Tuning, path: str) -> Any:
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, set_seed
 
     set_seed(tuning.seed)  # a reward model's head is drawn
@@ -102,10 +115,23 @@ def _weights(tuning: Tuning, path: str) -> Any:
         loader, more = AutoModelForSequenceClassification, {"num_labels": 1}
     if tuning.peft == "qlora":
         more["quantization_config"] = _four_bits()
+    more |= {"dtype": _dtype(tuning, torch), "output_loading_info": True}
     try:
-        return loader.from_pretrained(path, dtype=_dtype(tuning, torch), **more, **_revision(tuning, path))
-    except (OSError, ValueError) as error:
+        model, found = loader.from_pretrained(path, **more, **_revision(tuning, path))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _not_there(tuning.base, error) from error
+    _see_all_there(tuning, found["missing_keys"])
+    return model
+
+
+def _see_all_there(tuning: Tuning, missing: Iterable[str]) -> None:
+    """Raise `ConfigProblem` where weights were drawn that should have been loaded; a reward's own head has to be."""
+    drawn = [name for name in missing if not (tuning.kind == "reward" and name.startswith("score"))]
+    if drawn:
+        raise ConfigProblem(
+            f"{tuning.base}: lacks weights that a model to be tuned so has ({drawn[0]}, {len(drawn)} in all): a reward"
+            " model writes no text, and half a model is none"
+        )
 
 
 def _dtype(tuning: Tuning, torch: Any) -> Any:
@@ -149,17 +175,15 @@ def _adapter(tuning: Tuning, model: Any, added: list[int]) -> Any:
         raise ConfigProblem(f"lora_targets: the model has none of {', '.join(targets)}; take all-linear, or of its own")
     reward = tuning.kind == "reward"
     saved = ["score"] if reward else []
-    tied = bool(added) and not reward and model.config.tie_word_embeddings
-    if added and not reward:  # else a new token could be read, but never be written
-        saved.append("embed_tokens" if tied else "lm_head")
+    if added and not reward and not model.config.tie_word_embeddings:
+        saved.append("lm_head")  # else a new token could be read, but never be written
     return LoraConfig(
         r=tuning.lora_r,
         lora_alpha=tuning.lora_alpha,
         lora_dropout=tuning.lora_dropout,
         target_modules=targets[0] if targets == ["all-linear"] else targets,
         modules_to_save=saved or None,
-        trainable_token_indices={"embed_tokens": added} if added and not tied else None,
-        ensure_weight_tying=tied,  # one table for both, as TRL's head reads the output's own
+        trainable_token_indices={"embed_tokens": added} if added else None,
         task_type=_SCORE if reward else _TEXT,
     )
 
@@ -175,6 +199,7 @@ def _adaption_prompt(tuning: Tuning, model: Any, added: list[int]) -> Any:
     return AdaptionPromptConfig(adapter_len=tuning.adapter_len, adapter_layers=max(layers, 1), task_type=_TEXT)
 
 
+_TOKENIZERS: Final = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _MISSING: Final = "give a folder, or a Hub id that can be downloaded from here"
 
 
@@ -187,6 +212,19 @@ def path_of(tuning: Tuning) -> str:
     return str(merging.whole(Path(named)).resolve()) if _is_folder(named) else named
 
 
+def see_apart(tuning: Tuning, out: Path) -> None:
+    """Raise `UsageProblem` where the tuned model would be written over the one it is made of."""
+    named = _named(tuning)
+    if not _is_folder(named):
+        return
+    folder = Path(named).resolve()
+    needed = [folder]
+    if merging.is_adapter(folder):
+        needed.append(Path(merging.base_of(folder)).resolve())
+    if any(one == out.resolve() or out.resolve() in one.parents for one in needed):
+        raise UsageProblem(f"--out {out}: is, or holds, the model that is to be tuned; name another folder")
+
+
 def _named(tuning: Tuning) -> str:
     """The Hub id or folder that was asked for. Raises `UnknownModel` for a folder that is no model's."""
     if not _is_folder(tuning.base):
@@ -196,6 +234,9 @@ def _named(tuning: Tuning) -> str:
         raise UnknownModel(f"{folder}: no such model folder; {_MISSING}")
     if not (folder / "config.json").is_file() and not merging.is_adapter(folder):
         raise UnknownModel(f"{folder}: holds no config.json, so it is no model; {_MISSING}")
+    merging.see_finished(folder)
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise UnknownModel(f"{folder}: holds no tokenizer; copy that of the model beside the weights")
     return str(folder)
 
 

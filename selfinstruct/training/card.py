@@ -17,7 +17,8 @@ _WHAT: Final = {
     "reward": ("Reward model", "text-classification"),
     "critique": ("Critique model", "text-generation"),
 }
-_SAID: Final = frozenset({"kind", "base", "global_batch", "learning_rate", "seed"})
+_ALWAYS: Final = ("learning_rate", "schedule", "epochs", "max_steps", "max_length", "seed")
+_SAID: Final = frozenset({"kind", "base", "global_batch", *_ALWAYS})
 
 
 def write(out: Path, done: Training) -> None:
@@ -31,6 +32,9 @@ def _lines(name: str, done: Training) -> Iterator[str]:
     base = Path(tuning.base).name if tuning.base.startswith((".", "/", "~")) else tuning.base
     yield from _header(base, pipeline, done)
     yield f"# {name}\n\n{what} of `{base}` with selfinstruct {done.selfinstruct}.\n"
+    if done.tuning.peft != "none":
+        loads = "AutoPeftModelForSequenceClassification" if tuning.kind == "reward" else "AutoPeftModelForCausalLM"
+        yield f"An adapter: peft's `{loads}.from_pretrained` loads it with its base.\n"
     yield "## Data\n\n| source | records | left out | sha256 |\n| --- | ---: | --- | --- |"
     for source in done.sources:
         skipped = ", ".join(f"{count} {reason}" for reason, count in source.skipped.items()) or "none"
@@ -65,8 +69,8 @@ def _values(done: Training) -> Iterator[tuple[str, Any]]:
     """The values this kind of tuning was started with, but those nobody set, and the packages."""
     tuning = done.tuning
     yield "global batch", done.global_batch
-    yield "learning rate", tuning.learning_rate
-    yield "seed", tuning.seed
+    for key in _ALWAYS:
+        yield key.replace("_", " "), getattr(tuning, key)
     for key, value in tuning.model_dump(mode="json", exclude_defaults=True).items():
         unused = key.startswith("lora_") and tuning.peft not in ("lora", "qlora")
         if key not in _SAID and not unused:

@@ -58,6 +58,22 @@ class Encoded:
         self.places.append(row.place)
         self.sources.append(row.source)
 
+    def scale(self, factor: float) -> None:
+        """Let everything weigh so many times as much."""
+        self.columns["weights"] = [weights * np.float32(factor) for weights in self.columns["weights"]]
+
+    def extend(self, other: Encoded) -> None:
+        """The rows of another one with the same columns, behind these."""
+        for name, values in other.columns.items():
+            self.columns[name] += values
+        self.places += other.places
+        self.sources += other.sources
+        self.tokens += other.tokens
+        self.supervised += other.supervised
+        self.cut += other.cut
+        for reason, places in other.left_out.items():
+            self.left_out.setdefault(reason, []).extend(places)
+
     def leave_out(self, row: Conversation | Preference, reason: str) -> None:
         """A row that is not taken."""
         self.left_out.setdefault(reason, []).append(row.place)
@@ -97,18 +113,18 @@ def _add_conversation(made: Encoded, row: Conversation, shown: Rendered, tuning:
     if len(shown.ids) > most and tuning.too_long == "drop":
         return made.leave_out(row, "too long")
     ids, turns = shown.ids[:most], shown.turns[:most]
-    learned = [True] * len(ids) if tuning.loss_on == "all" else [turn >= 0 for turn in turns]
-    if not any(learned[1:]):  # nothing predicts the first token
+    read = [tuning.loss_on == "assistant" and turn < 0 for turn in turns]
+    if all(read[1:]):  # nothing predicts the first token
         return made.leave_out(row, "the prompt alone is longer than --max-length")
-    weights = [weigh.of(row, turn) if yes else 0.0 for turn, yes in zip(turns, learned, strict=True)]
+    weights = [0.0 if only else weigh.of(row, turn) for turn, only in zip(turns, read, strict=True)]
     if not any(weights[1:]):
         return made.leave_out(row, "all of it weighs nothing")
     made.cut += len(shown.ids) > most
     made.tokens += len(ids)
-    made.supervised += sum(learned)
+    made.supervised += sum(weight > 0 for weight in weights)
     values: dict[str, list[Any]] = {
         "input_ids": ids,
-        "labels": [token if yes else MASKED for token, yes in zip(ids, learned, strict=True)],
+        "labels": [token if weight else MASKED for token, weight in zip(ids, weights, strict=True)],
     }
     if weigh.needed:
         values["weights"] = weights
@@ -130,20 +146,21 @@ class _Weights:
         self.needed = wanted or weighted(tuning, rows)
 
     def of(self, row: Conversation, turn: int) -> float:
-        """The weight of a token that belongs to message ``turn``; -1 is none of the assistant's."""
+        """The weight of a token that belongs to message ``turn``; -1 is none of the assistant's.
+
+        What the data give a weight of nothing is never learned, whatever else is said of weights.
+        """
+        own = row.weight * (row.weights[turn] if row.weights and turn >= 0 else 1.0)
         if self._by_class is not None:
-            return self._by_class[row.condition] * row.weight
-        if not self._given:
-            return 1.0
-        own = row.weights[turn] if row.weights and turn >= 0 else 1.0
-        return own * row.weight
+            return self._by_class[row.condition] * own
+        return own if self._given else float(own > 0)
 
 
 def weighted(tuning: Tuning, rows: Iterable[Conversation]) -> bool:
-    """Whether tokens weigh differently: by the class of their row, or as the data say."""
+    """Whether tokens weigh differently: by the class of their row, or as the data say; nothing or all is no weight."""
     if tuning.weighting != "given":
         return tuning.weighting != "none"
-    return any(row.weight != 1.0 or any(weight != 1.0 for weight in _said(row)) for row in rows)
+    return any(weight not in (0.0, 1.0) for row in rows for weight in (row.weight, *_said(row)))
 
 
 def _said(row: Conversation) -> Iterator[float]:

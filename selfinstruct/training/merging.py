@@ -12,6 +12,7 @@ from typing import Any
 
 from selfinstruct import run_lock
 from selfinstruct.errors import ConfigProblem, OutputFailed
+from selfinstruct.model_digest import digest_of_folder
 
 MERGED = "merged"
 ADAPTER = "adapter_config.json"
@@ -32,6 +33,35 @@ def base_of(folder: Path) -> str:
     if not base:
         raise ConfigProblem(f"{folder / ADAPTER}: names no base model")
     return str(base)
+
+
+def see_finished(folder: Path) -> None:
+    """Raise `ConfigProblem` for the folder of a tuning that has not come to its end: it may hold half a model."""
+    if _said(folder).get("state") == "running":
+        raise ConfigProblem(
+            f"{folder}: its training is not finished: run the same 'selfinstruct finetune' again, or take one of its"
+            " checkpoint folders"
+        )
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What ``training.json`` says; nothing where there is none, or none of ours."""
+    try:
+        said = json.loads((folder / "training.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def see_base(folder: Path) -> None:
+    """Raise `ConfigProblem` where the folder of the model an adapter was tuned on is gone, or holds another one."""
+    base = Path(base_of(folder))
+    if base.is_dir():
+        tuned_on = _said(folder).get("base", "")
+        if str(tuned_on).startswith("sha256:") and tuned_on != f"sha256:{digest_of_folder(base)}":
+            raise ConfigProblem(f"{folder}: the model it was tuned on is another by now: {base}; tune again")
+    elif base.is_absolute():
+        raise ConfigProblem(f"{folder}: the model it was tuned on is no longer there: {base}")
 
 
 def whole(folder: Path, dtype: str = "auto") -> Path:
@@ -56,8 +86,11 @@ def forget(folder: Path) -> None:
 @contextmanager
 def _one_at_a_time(place: Path) -> Iterator[None]:
     """Several processes that train together all need the folder; the first one makes it, the others wait."""
-    while not run_lock.take(str(place)):
-        time.sleep(0.2)
+    try:
+        while not run_lock.take(str(place)):
+            time.sleep(0.2)
+    except OSError as error:
+        raise OutputFailed(f"{place.parent}: cannot write: {error.strerror}") from error
     try:
         yield
     finally:
@@ -88,8 +121,7 @@ def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer
 
     base = base_of(folder)
-    if base.startswith(("/", ".", "~")) and not Path(base).is_dir():
-        raise ConfigProblem(f"{folder}: the model it was tuned on is no longer there: {base}")
+    see_base(folder)
     if not any(folder.glob("adapter_model.*")):
         raise ConfigProblem(f"{folder}: holds an adapter's configuration, and no weights; tune again")
     task = json.loads((folder / ADAPTER).read_text("utf-8")).get("task_type")
@@ -101,7 +133,7 @@ def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         raise ConfigProblem(f"{folder}: its base model {base} cannot be loaded: {_first_line(error)}") from error
     if not hasattr(model, "merge_and_unload"):
-        raise ConfigProblem(f"{folder}: this kind of adapter cannot be merged; serve it with its base {base}")
+        raise ConfigProblem(f"{folder}: such an adapter cannot be merged; peft's AutoPeftModelForCausalLM loads it")
     return model.merge_and_unload(), AutoTokenizer.from_pretrained(folder)
 
 

@@ -35,6 +35,7 @@ class Tuning(Noun):
     base: str = ""
     revision: str = "main"
     made_for: str = ""
+    preset: str = ""
     source: str = ""
     seed: int = Field(default=42, ge=0)
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -89,12 +90,14 @@ class Tuning(Noun):
 
 
 OPERATIONAL: Final = frozenset(
-    "batch gradient_checkpointing sharding log_steps save_steps eval_steps keep_checkpoints made_for source".split()
+    """batch gradient_checkpointing sharding log_steps save_steps eval_steps keep_checkpoints
+    made_for preset source""".split()
 )
 """Values that may differ when a tuning goes on: the same is learned, but for the order floating point adds in."""
 
 _OF: Final[dict[str, frozenset[Kind]]] = {
     "loss_on": frozenset({"sft", "critique"}),
+    "too_long": frozenset({"sft", "dpo", "critique"}),  # of a reward nothing is cut
     "packing": frozenset({"sft", "critique"}),
     "group_by_length": frozenset({"sft", "critique"}),
     "weighting": frozenset({"sft"}),
@@ -134,7 +137,7 @@ def resolve(kind: Kind, preset: str | None, sets: Iterable[str], flags: Mapping[
     """
     data: dict[str, Any] = dict(_DEFAULTS[kind])
     if preset:
-        data |= _table(preset, kind)
+        data |= {"preset": Path(preset).stem, **_table(preset, kind)}
         _check(data, kind, preset)
     for item in sets:
         key, equals, text = item.partition("=")
@@ -214,6 +217,8 @@ def _together(tuning: Tuning) -> Tuning:
         )
     if tuning.weighting == "class" and not tuning.class_weights:
         raise UsageProblem("weighting by class needs weights: --set 'class_weights={GPT4=1.0, GPT3=0.1}'")
+    if tuning.rationale_alpha is not None and tuning.weighting == "none":
+        raise UsageProblem("rationale_alpha weighs two tasks: leave --set weighting=none out")
     return tuning
 
 

@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from selfinstruct.errors import ConfigProblem, Interrupted, OutputFailed
-from selfinstruct.training import answers, arguments, base_model, card, checkpoints, curves, merging, mixing, record
+from selfinstruct.training import (
+    adapters,
+    answers,
+    arguments,
+    base_model,
+    card,
+    checkpoints,
+    curves,
+    merging,
+    mixing,
+    record,
+)
 from selfinstruct.training.data import Conversation, Critiqued, Preference, Source
 from selfinstruct.training.encoding import Encoded
 from selfinstruct.training.recipe import Tuning
@@ -104,6 +115,7 @@ def begin(order: Order, now: Training) -> bool:
 
     Raises `IdentityChanged` where another one was started in the folder, `OutputFailed` where files of others are.
     """
+    base_model.see_apart(order.tuning, order.out)
     before = None if order.restart else record.read(order.out)
     if before is not None and (before.state == "complete" or checkpoints.latest(order.out)):  # else nothing is lost
         record.compare(order.out, before, now)
@@ -116,6 +128,7 @@ def begin(order: Order, now: Training) -> bool:
         record.see_free(order.out)
         if order.restart:
             checkpoints.remove_all(order.out)
+        if checkpoints.latest(order.out) is None:  # the model may be another one than when it answered
             (order.out / answers.NAME).unlink(missing_ok=True)
         checkpoints.sweep(order.out)
         merging.forget(order.out)
@@ -137,6 +150,7 @@ def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[
 
     from selfinstruct.training.progress import AllDone, Progress
 
+    adapters.settle(trainer, order.tuning.peft)
     progress = Progress(order.out, order.tell, quiet=order.quiet)
     trainer.add_callback(progress)
     trainer.remove_callback(PrinterCallback)
@@ -156,12 +170,12 @@ def train(order: Order, now: Training, trainer: Any, results: Callable[[], dict[
             )
         _measure(trainer)
         _save(trainer, order.out)
-    figures = {**_figures(trainer, time.monotonic() - begun), **results()}
-    done = now.model_copy(update={"state": "complete", "results": figures})
-    if trainer.is_world_process_zero():
-        curves.draw(order.out, trainer.state.log_history)
-        card.write(order.out, done)
-        done.write(order.out)
+        figures = {**_figures(trainer, time.monotonic() - begun), **results()}
+        done = now.model_copy(update={"state": "complete", "results": figures})
+        if trainer.is_world_process_zero():
+            curves.draw(order.out, trainer.state.log_history)
+            card.write(order.out, done)
+            done.write(order.out)
     return done
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from selfinstruct.errors import ConfigProblem
+from selfinstruct.model_digest import digest_of_folder
 from selfinstruct.schema import Message
 from selfinstruct.training import extra, merging
 
@@ -40,8 +41,7 @@ def check(folder: Path) -> None:
         if not kinds[0].endswith("ForSequenceClassification") or outputs != 1:
             more = f" of {outputs} outputs" if kinds[0].endswith("ForSequenceClassification") else ""
             raise ConfigProblem(f"{folder}: holds {kinds[0]}{more}, and no reward model; {_ADVICE}")
-    if (folder / "training.json").exists() and _read(folder / "training.json").get("state") == "running":
-        raise ConfigProblem(f"{folder}: its training is not finished; go on with it first")
+    merging.see_finished(folder)
     extra.required()
 
 
@@ -51,6 +51,8 @@ def fingerprint(folder: Path) -> str:
     for path in sorted(_files(folder)):
         with path.open("rb") as file:
             digest.update(f"{path.name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    if merging.is_adapter(folder) and (base := Path(merging.base_of(folder))).is_dir():
+        digest.update(digest_of_folder(base).encode())
     return digest.hexdigest()
 
 

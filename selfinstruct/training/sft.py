@@ -5,8 +5,11 @@ As every tuning here: rows ─► tokens ─► the folder is begun ─► model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 
+from selfinstruct.errors import BadData, UsageProblem
 from selfinstruct.schema import Message
 from selfinstruct.training import answers, arguments, base_model, encoding, running, supervised
 from selfinstruct.training.data import Conversation, read_conversations
@@ -50,45 +53,46 @@ def _asked(order: Order, data: Data[Conversation]) -> list[tuple[Conversation, b
 
 
 def tokens(tuning: Tuning, data: Data[Conversation], renderer: Renderer) -> tuple[Encoded, Encoded | None]:
-    """What is learned, and what is held out."""
-    train, held_out = list(tasks(data.train, tuning)), list(tasks(data.held_out, tuning))
-    weighted = encoding.weighted(tuning, [*train, *held_out])  # both sides have weights, or neither
-    return encoding.conversations(train, renderer, tuning, weighted=weighted), (
-        encoding.conversations(held_out, renderer, tuning, weighted=weighted) if held_out else None
-    )
+    """What is learned, and what is held out. Both have weights or neither.
 
-
-def tasks(rows: Iterable[Conversation], tuning: Tuning) -> Iterator[Conversation]:
-    """The rows; with a rationale wanted, each that has one twice: its label to predict, its rationale to explain.
-
-    The loss of the two is α·label + (1 − α)·rationale: all labels of the data weigh α together, all rationales 1 − α.
+    Raises `UsageProblem` where weighted rows are to be packed, `BadData` where no row has a rationale that is wanted.
     """
-    alpha = tuning.rationale_alpha
-    kept = list(rows)
-    if alpha is None:
-        yield from kept
-        return
-    both = [row for row in kept if row.rationale]
-    labels, rationales = (sum(map(len, texts)) for texts in zip(*map(_texts, both), strict=True)) if both else (1, 1)
-    whole = labels + rationales
-    for row in kept:
-        if not row.rationale:
-            yield row
-        else:
-            yield _task(row, _PREDICT, row.messages[-1].content, alpha * whole / labels)
-            yield _task(row, _EXPLAIN, row.rationale, (1 - alpha) * whole / rationales)
+    if tuning.rationale_alpha is not None:
+        if not any(row.rationale for row in data.train):
+            raise BadData("rationale_alpha wants rationales, and no row has a field 'rationale'")
+        encode = partial(two_tasks, renderer=renderer, tuning=tuning, alpha=tuning.rationale_alpha)
+    else:
+        weighted = encoding.weighted(tuning, chain(data.train, data.held_out))
+        encode = partial(encoding.conversations, renderer=renderer, tuning=tuning, weighted=weighted)
+    train = encode(data.train)
+    if tuning.packing and "weights" in train.columns:
+        raise UsageProblem("--packing is for rows that all weigh the same: leave it out, or the weights")
+    return train, encode(data.held_out) if data.held_out else None
 
 
-def _texts(row: Conversation) -> tuple[str, str]:
-    return row.messages[-1].content, row.rationale
+def two_tasks(rows: Sequence[Conversation], renderer: Renderer, tuning: Tuning, alpha: float) -> Encoded:
+    """Each row twice, its label to predict and its rationale to explain: the loss is α·label + (1 − α)·rationale.
+
+    So all learned tokens of labels weigh α of the whole together, however short labels are (systems §13). A row
+    without a rationale has its label alone.
+    """
+    reasons = [_task(row, _EXPLAIN, row.rationale) for row in rows if row.rationale]
+    labels = [_task(row, _PREDICT, row.messages[-1].content) for row in rows]
+    made = encoding.conversations(labels, renderer, tuning, weighted=True)
+    if not reasons:
+        return made
+    explained = encoding.conversations(reasons, renderer, tuning, weighted=True)
+    whole = made.supervised + explained.supervised
+    made.scale(alpha * whole / made.supervised)
+    explained.scale((1 - alpha) * whole / explained.supervised)
+    made.extend(explained)
+    return made
 
 
-def _task(row: Conversation, prefix: str, answer: str, weight: float) -> Conversation:
+def _task(row: Conversation, prefix: str, answer: str) -> Conversation:
     """The row as one of the two tasks: what is asked begins with the task's name."""
     *before, asked, _ = row.messages
-    messages = (
-        *before,
-        Message(role="user", content=prefix + asked.content),
-        Message(role="assistant", content=answer),
+    user = Message(role="user", content=prefix + asked.content)
+    return row.model_copy(
+        update={"messages": (*before, user, Message(role="assistant", content=answer)), "weights": (), "rationale": ""}
     )
-    return row.model_copy(update={"messages": messages, "weight": weight * row.weight, "weights": (), "rationale": ""})

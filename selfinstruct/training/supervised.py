@@ -35,12 +35,5 @@ def trainer(tuning: Tuning, out: Path, base: Base, train: Encoded, held_out: Enc
         from selfinstruct.training.weighted import WeightedCollator, WeightedSFTTrainer
 
         collator = WeightedCollator(pad_token_id=base.tokenizer.pad_token_id)
-        return _headed(WeightedSFTTrainer(**made, data_collator=collator), tuning)
-    return _headed(SFTTrainer(**made), tuning)
-
-
-def _headed(trainer: Any, tuning: Tuning) -> Any:
-    """See that TRL's own head is used: peft's adaption prompt has kept the model's forward of before."""
-    if tuning.peft == "adaption-prompt":
-        trainer.model.base_model.forward = trainer.model.base_model.model.forward
-    return trainer
+        return WeightedSFTTrainer(**made, data_collator=collator)
+    return SFTTrainer(**made)

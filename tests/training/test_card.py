@@ -84,6 +84,10 @@ def test_the_values_are_those_that_were_set(tmp_path: Path) -> None:
     always = {
         "global batch": "8 = 8 × 1 accumulated × 1 process",
         "learning rate": "2e-05",
+        "schedule": "linear",
+        "epochs": "3.0",
+        "max steps": "0",
+        "max length": "1024",
         "seed": "42",
         "python": "3.11.7",
         "torch": "2.13.0",

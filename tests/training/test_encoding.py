@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from selfinstruct.errors import BadData
 from selfinstruct.schema import Message
-from selfinstruct.training import encoding
+from selfinstruct.training import encoding, sft
 from selfinstruct.training.data import Conversation, Preference
 from selfinstruct.training.encoding import MASKED, Encoded
 from selfinstruct.training.recipe import Tuning
@@ -194,6 +194,31 @@ def test_what_weighs_nothing_is_left_out_and_not_counted() -> None:
     assert made.places == ["talk:c"]
     assert made.left_out == {"all of it weighs nothing": ["talk:a"]}
     assert (made.tokens, made.supervised) == (6, 2)
+
+
+@pytest.mark.parametrize("weighting", ["given", "none", "balanced", "class"])
+def test_an_answer_of_weight_nothing_is_never_learned(weighting: str) -> None:
+    """Whatever else weighs: its tokens have no label, so what is shown and counted as learned is learned."""
+    rows = [_talk("a", "bc", "d", "e", weights=(0.0, 0.0, 0.0, 1.0), condition="x"), _talk("f", "g", condition="x")]
+    made = _talks(rows, weighting=weighting, class_weights={"x": 1.0} if weighting == "class" else {})
+    assert _learned(made) == ["...........e</s>", "....g</s>"]
+    assert made.supervised == 4
+
+
+def test_two_tasks_weigh_as_alpha_says_however_long_they_are() -> None:
+    """In learned tokens, ends included; a row without a rationale has its label alone."""
+    rows = [
+        _talk("ask", "x", rationale="because of this and that"),
+        _talk("other", "yes", rationale="so"),
+        _talk("p", "q"),
+    ]
+    made = sft.two_tasks(rows, RENDERER, _tuning(rationale_alpha=0.25), 0.25)
+    assert made.places == ["talk:ask", "talk:other", "talk:p", "talk:ask", "talk:other"]
+    totals = [float(row.sum()) for row in made.columns["weights"]]
+    assert sum(totals[:3]) / sum(totals) == pytest.approx(0.25)
+    assert sum(totals) == pytest.approx(made.supervised)
+    assert _texts(made, "input_ids")[0].startswith("<|user|>predict: ask")
+    assert _learned(made)[3].strip(".") == "because of this and that</s>"
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------

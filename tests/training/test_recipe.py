@@ -42,7 +42,6 @@ PUBLISHED: dict[tuple[str, Kind], dict[str, Any]] = {
         "chat_template": "belle",
         "learning_rate": 1e-5,
         "epochs": 2,
-        "too_long": "drop",
         "peft": "lora",
         "lora_r": 16,
         "lora_alpha": 16,

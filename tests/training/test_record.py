@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "eval_steps": 9,
     "keep_checkpoints": 9,
     "made_for": "another",
+    "preset": "another",
     "source": "another",
 }
 """Another value for each that does not decide what is learned."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from selfinstruct.training import base_model, merging, recipe
+from tests.command import invoke
 from tests.training import tiny, tunings
 
 pytestmark = pytest.mark.slow
@@ -207,3 +208,63 @@ def test_a_critique_model_and_a_rationale_learn(tmp_path: Path, base: Path) -> N
         assert 5.4 < first < 5.7
         assert last < 5.2
         assert json.loads((tmp_path / name / "training.json").read_bytes())["records"] == records
+
+
+def test_an_adapter_with_new_tokens_is_small_whatever_is_tied(tmp_path: Path) -> None:
+    """The rows of its new tokens are saved; of tables only the output's, where that is one of its own."""
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.dialogues(8))
+    for tied, tables in ((True, 0), (False, 1)):
+        base = tiny.folder(tmp_path / f"base-{tied}", tied=tied)
+        out = tmp_path / f"tuned-{tied}"
+        tunings.tune("sft", rows, base, out, *LORA, "--max-steps", 2, "--chat-template", "openchat")
+        from safetensors import safe_open
+
+        with safe_open(out / "adapter_model.safetensors", "pt") as file:
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+        assert sum(shape[0] > 200 for shape in shapes) == tables
+
+
+def test_a_model_is_never_written_over_the_one_it_is_made_of(tmp_path: Path, base: Path) -> None:
+    """Nor with --restart, which would have removed it first."""
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.dialogues(8))
+    first = tmp_path / "first"
+    tunings.tune("sft", rows, base, first, *LORA, "--max-steps", 2)
+    before = (first / "adapter_model.safetensors").read_bytes()
+    for more in ((), ("--restart",)):
+        ended = invoke(*tunings.words("sft", rows, first, first, "--max-steps", 2, *more))
+        assert ended.code == 2
+        assert "is, or holds, the model that is to be tuned" in ended.err
+    assert (first / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_an_adapter_is_not_put_on_another_base_than_its_own(tmp_path: Path) -> None:
+    """The base was tuned anew since: an error, and no model of a kind that nobody has trained."""
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.dialogues(8))
+    base, tuned = tiny.folder(tmp_path / "base"), tmp_path / "tuned"
+    tunings.tune("sft", rows, base, tuned, *LORA, "--max-steps", 2)
+    tiny.model(len(tiny.tokenizer()), seed=1).save_pretrained(base)
+    ended = invoke(*tunings.words("sft", rows, tuned, tmp_path / "more", "--max-steps", 2))
+    assert ended.code == 78
+    assert "the model it was tuned on is another by now" in ended.err
+
+
+def test_half_a_model_and_a_reward_model_are_no_base(tmp_path: Path, base: Path) -> None:
+    """What is missing would be drawn, and nobody would know."""
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.dialogues(8))
+    pairs = tunings.written(tmp_path / "pairs.jsonl", tunings.pairs(8))
+    tunings.tune("reward", pairs, base, tmp_path / "judge", "--max-steps", 2)
+    ended = invoke(*tunings.words("sft", rows, tmp_path / "judge", tmp_path / "out", "--max-steps", 2))
+    assert (ended.code, "lm_head.weight" in ended.err) == (78, True)
+    cut = tiny.folder(tmp_path / "cut")
+    weights = cut / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    ended = invoke(*tunings.words("sft", rows, cut, tmp_path / "out", "--max-steps", 2))
+    assert (ended.code, len(ended.err.strip().splitlines())) == (78, 2)
+
+
+def test_weighted_rows_are_not_packed(tmp_path: Path, base: Path) -> None:
+    """Said before a folder is written."""
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.rationales(8))
+    ended = invoke(*tunings.words("sft", rows, base, tmp_path / "out", "--packing", "--set", "rationale_alpha=0.5"))
+    assert (ended.code, "--packing is for rows that all weigh the same" in ended.err) == (2, True)
+    assert not (tmp_path / "out" / "training.json").exists()
