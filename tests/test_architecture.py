@@ -256,6 +256,8 @@ SHARED_BY_SIBLINGS: dict[str, set[str]] = {
         "report",
         "running",
         "servers",
+        "tuning_options",
+        "tuning_report",
     },  # the option types that commands share, and what each of their stops prints
 }
 # The one module of each folder that lists the others, so the only one to import them.

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from selfinstruct.cli.options import Json, OutputDir, Quiet
+from selfinstruct.cli.tuning_options import (
+    Answers,
+    Batch,
+    Beta,
+    Data,
+    DryRun,
+    Epochs,
+    GlobalBatch,
+    HeldOut,
+    LearningRate,
+    Margin,
+    MaxLength,
+    MaxPrompt,
+    MaxSteps,
+    Mix,
+    Model,
+    Out,
+    PeftOption,
+    Preset,
+    PrintLaunch,
+    Resume,
+    SaveSteps,
+    Seed,
+    Set,
+    Template,
+)
+from selfinstruct.cli.tuning_report import print_report
 
 if TYPE_CHECKING:
     from selfinstruct.training.recipe import Kind, Tuning
@@ -18,80 +43,7 @@ if TYPE_CHECKING:
     from selfinstruct.training.running import Order
 
 
-class Peft(StrEnum):
-    """What of the model is tuned."""
-
-    none = "none"
-    lora = "lora"
-    qlora = "qlora"
-    adaption_prompt = "adaption-prompt"
-
-
-_SHOWN = 160  # characters of an answer
-
 app = typer.Typer(no_args_is_help=True, help="Tune a model on runs and files: SFT, DPO, reward model, critique model.")
-
-Data = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="FILE|RUN…", help="Runs of ours, by name, and JSON Lines, .json arrays or .parquet."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="DIR|HUB_ID",
-        help="The model to tune: a folder (a tuned one, too), a Hub id, or smollm2, the embedded one.",
-    ),
-]
-Preset = Annotated[
-    str | None,
-    typer.Option(metavar="NAME|FILE.toml", help="Values of a published model; 'finetune presets' lists them."),
-]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="The folder of the tuned model. [default: OUTPUT/KIND-MODEL]"),
-]
-Template = Annotated[
-    str | None,
-    typer.Option(metavar="NAME", help="alpaca, belle, chatml, openchat or zephyr. [default: the model's own]"),
-]
-Mix = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME:SHARE,…",
-        help="The first share of each source's rows, by its name (first:1.0,talk:0.5) or by the command that made it"
-        " (generate:1.0,dialogue:0.5).",
-    ),
-]
-HeldOut = Annotated[
-    float | None, typer.Option(min=0, help="A share below 1, or a number of rows, to measure by; split by prompt.")
-]
-PeftOption = Annotated[Peft | None, typer.Option(help="Tune everything (none), or an adapter. [default: none]")]
-LearningRate = Annotated[
-    float | None,
-    typer.Option("--learning-rate", "--lr", help="The schedule's highest; adapters want about ten times more."),
-]
-Epochs = Annotated[float | None, typer.Option(help="How often each row is learned. [default: 3]")]
-MaxSteps = Annotated[int | None, typer.Option(min=0, help="Optimizer steps, in place of --epochs.")]
-MaxLength = Annotated[int | None, typer.Option(min=8, help="Tokens of a record. [default: 1024]")]
-GlobalBatch = Annotated[
-    int | None, typer.Option(min=1, help="Records of an optimizer step, over all processes. [default: 8]")
-]
-Batch = Annotated[int | None, typer.Option(min=1, help="Records in memory at once, per process; changes nothing else.")]
-Seed = Annotated[int | None, typer.Option(min=0, help="Draws what is held out, the order, and new weights.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other value; repeat it.")]
-SaveSteps = Annotated[int | None, typer.Option(min=1, help="Steps from checkpoint to checkpoint. [default: 100]")]
-Resume = Annotated[
-    bool, typer.Option("--resume/--restart", help="Go on after the last checkpoint, or throw it away and begin anew.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Say what would be done: tokens, steps, memory, the first example; load nothing."),
-]
-PrintLaunch = Annotated[
-    int | None,
-    typer.Option("--print-launch", metavar="PROCESSES", min=1, help="Print the command for so many GPUs, and exit."),
-]
 
 
 def _tune(context: typer.Context) -> None:
@@ -157,7 +109,7 @@ def _run(order: Order, *, json: bool) -> None:
         whole = done or record.read(order.out)  # what was done before is told as well
         typer.echo(pretty(whole.model_dump(mode="json") if whole else {}), nl=False)
     elif done is not None and not order.quiet:
-        _print(done, order.out)
+        print_report(done, order.out)
 
 
 def _tuning(kind: Kind, given: dict[str, Any]) -> Tuning:
@@ -249,35 +201,6 @@ def _calm() -> None:
     logging.disable_progress_bar()
 
 
-def _print(done: Training, out: Path) -> None:
-    """What became of it, and the next command."""
-    from selfinstruct.training import answers
-
-    results = done.results
-    for key, value in results.items():
-        if isinstance(value, dict) and value.keys() == {"first", "last"}:
-            typer.echo(f"{key:<28}{value['first']:>10.4f} →{value['last']:>10.4f}")
-    for source, figures in results.get("held_out", {}).items():
-        typer.echo(f"held out of {source}: " + ", ".join(f"{key} {value}" for key, value in figures.items()))
-    for answered in answers.read(out):
-        where = "held out" if answered.held_out else "learned"
-        typer.echo(f"\nprompt ({where}): {_short(answered.prompt[-1].content)}")
-        typer.echo(f"  before: {_short(answered.before)}\n  after:  {_short(answered.after)}")
-    steps = "1 optimizer step" if results["steps"] == 1 else f"{results['steps']} optimizer steps"
-    typer.echo(f"{steps} in {results['seconds']:.0f} s; global batch {done.global_batch}")
-    typer.echo(f"\nmodel    {out}\ncard     {out}/README.md\ncurve    {out}/loss.png")
-    if done.tuning.peft == "adaption-prompt":
-        typer.echo("peft's AutoPeftModelForCausalLM loads it; it cannot be merged, and no server knows its kind")
-        return
-    following = "best-of-n PROMPTS --reward-model" if done.tuning.kind == "reward" else "serve"
-    typer.echo(f"next: selfinstruct {following} {shlex.quote(str(out))}")
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} …"
-
-
 @app.command("sft", no_args_is_help=True)
 def sft(
     context: typer.Context,
@@ -289,9 +212,7 @@ def sft(
     mix: Mix = None,
     held_out: HeldOut = None,
     peft: PeftOption = None,
-    answers: Annotated[
-        int, typer.Option(min=0, help="Show the model's answers to so many prompts, before and after.")
-    ] = 0,
+    answers: Answers = 0,
     packing: Annotated[
         bool | None, typer.Option("--packing/--no-packing", help="Fill each sequence with records.")
     ] = None,
@@ -326,16 +247,12 @@ def dpo(
     mix: Mix = None,
     held_out: HeldOut = None,
     peft: PeftOption = None,
-    beta: Annotated[
-        float | None, typer.Option(help="How dear it is to leave the untuned model. [default: 0.1]")
-    ] = None,
+    beta: Beta = None,
     learning_rate: LearningRate = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
     max_length: MaxLength = None,
-    max_prompt: Annotated[
-        int | None, typer.Option(min=0, help="Tokens of a prompt, cut from its beginning; 0 is any. [default: 512]")
-    ] = None,
+    max_prompt: MaxPrompt = None,
     global_batch: GlobalBatch = None,
     batch: Batch = None,
     save_steps: SaveSteps = None,
@@ -363,9 +280,7 @@ def reward(
     mix: Mix = None,
     held_out: HeldOut = None,
     peft: PeftOption = None,
-    margin: Annotated[
-        bool | None, typer.Option("--margin/--no-margin", help="Ask for as much difference as a pair's margin says.")
-    ] = None,
+    margin: Margin = None,
     learning_rate: LearningRate = None,
     epochs: Epochs = None,
     max_steps: MaxSteps = None,
