@@ -308,14 +308,14 @@ def test_a_finished_run_sends_nothing(tmp_path: Path, panel: Panel) -> None:
 
 
 def test_instructions_that_were_dropped_are_not_waited_for(tmp_path: Path, panel: Panel) -> None:
-    """Half of the lines are the same: once that is known nothing is left for them."""
+    """Half of the lines are the same: once that is known nothing is left for them, however far the run has come."""
     rows = ({"instruction": f"Name {n // 2} rivers."} for n in range(40))
     (tmp_path / "asked.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
     command = dear(tmp_path, "--set", "rounds_per_shard=1", url=panel.url)
     assert planned(command)["wanted"] == 40
     assert invoke(*command, "-q", "--max-calls", 130).code == 4
     told = planned(command)
-    assert told["wanted"] < 20
+    assert told["wanted"] <= 20
     assert three(told, "critique")[1] == 80 - used(tmp_path / "r", "critique")[0]
 
 
