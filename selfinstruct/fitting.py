@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from selfinstruct import gpus, hub_cache
+from selfinstruct import gpus, hub_cache, model_digest
 from selfinstruct.config import Settings
-from selfinstruct.engine import interpreter, model_folder
+from selfinstruct.engine import interpreter
 from selfinstruct.engine.launch import CPU_CACHE_GB
 from selfinstruct.errors import ConfigProblem, UsageProblem
 from selfinstruct.gpus import Build, Gpu, Memory, Need, Place
@@ -175,7 +175,7 @@ def _folder(recipe: ModelRecipe, cache: Path) -> tuple[Path | None, bool]:
     """Where its files are, if they are, and whether the Hub has those that are not."""
     if recipe.name == DEFAULT_MODELS["local"]:
         return conversion.default_folder(), False
-    if model_folder.is_folder(recipe.name):
+    if model_digest.is_folder(recipe.name):
         return Path(recipe.name).expanduser(), False
     return hub_cache.snapshot(cache, recipe.name, str(recipe.engine.get("revision", ""))), True
 

@@ -1,4 +1,4 @@
-"""The digest of a model's folder: what its weights, its tokenizer and its configuration are, whatever it is called."""
+"""A model by its folder: whether a name is one, what it is called, and the digest of what is in it."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ _KEPT = frozenset({".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", 
 # Of `models convert` and `finetune`: where the folder came from, and what it answered.
 _OWN_NOTES = ("selfinstruct.json", "training.json", "answers.json")
 _CHECKPOINT = re.compile(r"checkpoint-[0-9]+")  # a model on its way, kept in the folder of what became of it
+
+
+def is_folder(model: str) -> bool:
+    """Whether a model's name is a folder's path; ``org/name`` is one only where it exists, as a Hub id looks so."""
+    return model.startswith((".", "/", "~")) or model.endswith("/") or model.count("/") > 1 or Path(model).is_dir()
+
+
+def display_name(model: str) -> str:
+    """The name a model is served under, and records carry: a folder's own name, never its path."""
+    return Path(model).expanduser().resolve().name if is_folder(model) else model
 
 
 def digest_of_folder(folder: Path) -> str:

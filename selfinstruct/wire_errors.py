@@ -128,6 +128,11 @@ def one_line(text: str | bytes, limit: int = 300) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """The first line of a foreign error's text, as `one_line`."""
+    return one_line(str(error).strip().partition("\n")[0], limit) or "no reason given"
+
+
 def shown(value: object, limit: int = 300) -> str:
     """A parsed JSON value as `one_line`."""
     try:

@@ -193,7 +193,8 @@ MAY_IMPORT["refiltering"] = MAY_IMPORT["launch"] | {"batch", "deriving", "launch
 # Which models of a pool can be asked from here.
 MAY_IMPORT["gpus"] = set()
 MAY_IMPORT["hub_cache"] = set()
-MAY_IMPORT["fitting"] = {"config", "engine", "errors", "gpus", "hub_cache", "model_recipe", "models", "money", "pools"}
+MAY_IMPORT["fitting"] = {"config", "engine", "errors", "gpus", "hub_cache", "model_digest", "model_recipe", "models"}
+MAY_IMPORT["fitting"] |= {"money", "pools"}
 MAY_IMPORT["pool_check"] = {"base_url", "config", "engine", "errors", "fitting", "model_recipe", "models", "money"}
 MAY_IMPORT["pool_check"] |= {"naming", "pool_recipes", "pools", "pricing", "recipe"}
 # Models that were tuned: asked for several answers, served, and asked for new data.
@@ -214,7 +215,7 @@ MAY_ALSO_IMPORT: dict[str, set[str]] = {
     "models/recorded.py": {"ledger"},  # looks each call up, and settles it
     "models/replay.py": {"ledger_reader"},  # answers from a recorded one
     # Makes a model of what a run is started with.
-    "models/opening.py": {"config", "engine", "ledger_reader", "model_recipe", "naming", "recipe"},
+    "models/opening.py": {"model_digest", "config", "engine", "ledger_reader", "model_recipe", "naming", "recipe"},
     "models/vllm_server.py": {"engine"},  # which it starts and asks
     "models/seated.py": {"admission"},
     "models/conversion.py": {"store_files"},  # sees a folder on disk before it has its name

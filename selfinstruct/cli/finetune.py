@@ -132,10 +132,10 @@ def _tuning(kind: Kind, given: dict[str, Any]) -> Tuning:
 
 def _default_out(kind: Kind, tuning: Tuning, output_dir: Path | None) -> Path:
     from selfinstruct.config import settings
+    from selfinstruct.model_digest import display_name
     from selfinstruct.run_folder import slug
 
-    name = Path(tuning.base).name if tuning.base.startswith((".", "/", "~")) else tuning.base
-    return settings({"output_dir": output_dir}).output_dir / f"{kind}-{slug(name)}"
+    return settings({"output_dir": output_dir}).output_dir / f"{kind}-{slug(display_name(tuning.base))}"
 
 
 def _with_weights(tuning: Tuning) -> Tuning:

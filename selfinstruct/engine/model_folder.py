@@ -7,12 +7,7 @@ from pathlib import Path
 from selfinstruct.engine import options
 from selfinstruct.engine.options import Engine
 from selfinstruct.errors import ConfigProblem
-from selfinstruct.model_digest import digest_of_folder
-
-
-def is_folder(model: str) -> bool:
-    """Whether a model's name is a folder's path; ``org/name`` is one only where it exists."""
-    return model.startswith((".", "/", "~")) or Path(model).is_dir()
+from selfinstruct.model_digest import digest_of_folder, display_name, is_folder
 
 
 def identity(model: str, engine: Engine) -> str:
@@ -30,8 +25,3 @@ def identity(model: str, engine: Engine) -> str:
     if is_folder(model):
         name, revision = display_name(model), f"sha256:{digest_of_folder(Path(model).expanduser())}"
     return ";".join([f"vllm:{name}@{revision}", *(f"{key}={value}" for key, value in said.items())])
-
-
-def display_name(model: str) -> str:
-    """The name a model is served under, and records carry: a folder's own name, never its path."""
-    return Path(model).expanduser().resolve().name if is_folder(model) else model

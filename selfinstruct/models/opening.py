@@ -182,10 +182,11 @@ def loaded_by_vllm(recipe: ModelRecipe) -> tuple[str, Endpoint]:
     `UnknownModel` for a folder that is not there.
     """
     from selfinstruct.engine import model_folder
+    from selfinstruct.model_digest import display_name
 
     loaded = _named_for_vllm(recipe)
     endpoint = _endpoint(recipe, model_folder.identity(loaded, recipe.engine))
-    return loaded, endpoint.model_copy(update={"model": recipe.alias or model_folder.display_name(loaded)})
+    return loaded, endpoint.model_copy(update={"model": recipe.alias or display_name(loaded)})
 
 
 def _named_for_vllm(recipe: ModelRecipe) -> str:

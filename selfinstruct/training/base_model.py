@@ -11,9 +11,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from selfinstruct.errors import ConfigProblem, UnknownModel, UsageProblem
+from selfinstruct.model_digest import is_folder
 from selfinstruct.training import arguments, merging, templates
 from selfinstruct.training.recipe import Tuning
 from selfinstruct.training.rendering import Renderer
+from selfinstruct.wire_errors import first_line
 
 _TEXT, _SCORE = "CAUSAL_LM", "SEQ_CLS"
 
@@ -61,7 +63,7 @@ def config_of(tuning: Tuning) -> Any:
     from transformers import AutoConfig
 
     path = _named(tuning)
-    if _is_folder(path) and merging.is_adapter(Path(path)):
+    if is_folder(path) and merging.is_adapter(Path(path)):
         path = merging.base_of(Path(path))
     try:
         return AutoConfig.from_pretrained(path, **_revision(tuning, path))
@@ -209,13 +211,13 @@ def path_of(tuning: Tuning) -> str:
     A folder's path is whole: an adapter writes down where its base is, and is used from elsewhere.
     """
     named = _named(tuning)
-    return str(merging.whole(Path(named)).resolve()) if _is_folder(named) else named
+    return str(merging.whole(Path(named)).resolve()) if is_folder(named) else named
 
 
 def see_apart(tuning: Tuning, out: Path) -> None:
     """Raise `UsageProblem` where the tuned model would be written over the one it is made of."""
     named = _named(tuning)
-    if not _is_folder(named):
+    if not is_folder(named):
         return
     folder = Path(named).resolve()
     needed = [folder]
@@ -227,7 +229,7 @@ def see_apart(tuning: Tuning, out: Path) -> None:
 
 def _named(tuning: Tuning) -> str:
     """The Hub id or folder that was asked for. Raises `UnknownModel` for a folder that is no model's."""
-    if not _is_folder(tuning.base):
+    if not is_folder(tuning.base):
         return tuning.base
     folder = Path(tuning.base).expanduser()
     if not folder.is_dir():
@@ -240,12 +242,8 @@ def _named(tuning: Tuning) -> str:
     return str(folder)
 
 
-def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.endswith("/") or name.count("/") > 1 or Path(name).is_dir()
-
-
 def _revision(tuning: Tuning, path: str) -> dict[str, Any]:
-    return {} if _is_folder(path) else {"revision": tuning.revision, "local_files_only": not _hub_answers()}
+    return {} if is_folder(path) else {"revision": tuning.revision, "local_files_only": not _hub_answers()}
 
 
 @lru_cache(maxsize=1)
@@ -264,5 +262,4 @@ def _hub_answers() -> bool:
 
 
 def _not_there(base: str, error: Exception) -> UnknownModel:
-    reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-    return UnknownModel(f"{base}: cannot be loaded as a model: {reason}; {_MISSING}")
+    return UnknownModel(f"{base}: cannot be loaded as a model: {first_line(error)}; {_MISSING}")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from selfinstruct.model_digest import display_name
 from selfinstruct.store_files import write_whole
 from selfinstruct.training.record import Training
 
@@ -29,7 +30,7 @@ def write(out: Path, done: Training) -> None:
 def _lines(name: str, done: Training) -> Iterator[str]:
     tuning = done.tuning
     what, pipeline = _WHAT[tuning.kind]
-    base = Path(tuning.base).name if tuning.base.startswith((".", "/", "~")) else tuning.base
+    base = display_name(tuning.base)
     yield from _header(base, pipeline, done)
     yield f"# {name}\n\n{what} of `{base}` with selfinstruct {done.selfinstruct}.\n"
     if done.tuning.peft != "none":

@@ -13,6 +13,7 @@ from typing import Any
 from selfinstruct import run_lock
 from selfinstruct.errors import ConfigProblem, OutputFailed
 from selfinstruct.model_digest import digest_of_folder
+from selfinstruct.wire_errors import first_line
 
 MERGED = "merged"
 ADAPTER = "adapter_config.json"
@@ -131,11 +132,7 @@ def _loaded(folder: Path, dtype: str) -> tuple[Any, Any]:
     try:
         model = loader.from_pretrained(folder, dtype=dtype, **more)
     except (OSError, ValueError) as error:
-        raise ConfigProblem(f"{folder}: its base model {base} cannot be loaded: {_first_line(error)}") from error
+        raise ConfigProblem(f"{folder}: its base model {base} cannot be loaded: {first_line(error)}") from error
     if not hasattr(model, "merge_and_unload"):
         raise ConfigProblem(f"{folder}: such an adapter cannot be merged; peft's AutoPeftModelForCausalLM loads it")
     return model.merge_and_unload(), AutoTokenizer.from_pretrained(folder)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no reason given"])[0]

@@ -28,6 +28,7 @@ from selfinstruct.training.data import Conversation, Critiqued, Preference, Sour
 from selfinstruct.training.encoding import Encoded
 from selfinstruct.training.recipe import Tuning
 from selfinstruct.training.record import Training
+from selfinstruct.wire_errors import first_line
 
 T = TypeVar("T", Conversation, Preference, Critiqued)
 
@@ -253,8 +254,7 @@ def _failures(out: Path, trainer: Any) -> Iterator[None]:
 def _not_written(out: Path, error: Exception) -> OutputFailed:
     kept = checkpoints.latest(out)
     goes_on = f"after step {checkpoints.step_of(kept)}" if kept else "from the start: there is no whole checkpoint yet"
-    reason = (str(error).strip().splitlines() or ["cannot write"])[0]
     return OutputFailed(
-        f"{out}: a checkpoint or the model could not be written ({reason}); free some space, run again"
+        f"{out}: a checkpoint or the model could not be written ({first_line(error)}); free some space, run again"
         f" and it goes on {goes_on}"
     )

@@ -14,6 +14,7 @@ from selfinstruct.errors import ConfigProblem
 from selfinstruct.model_digest import digest_of_folder
 from selfinstruct.schema import Message
 from selfinstruct.training import extra, merging
+from selfinstruct.wire_errors import first_line
 
 BATCH: Final = 8
 """Conversations that are scored in one pass."""
@@ -156,8 +157,7 @@ def _weights(folder: Path, dtype: Any) -> Any:
             folder, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[0]
-        raise ConfigProblem(f"{folder}: cannot be loaded as a reward model: {reason}") from error
+        raise ConfigProblem(f"{folder}: cannot be loaded as a reward model: {first_line(error)}") from error
     if missing := sorted(loaded["missing_keys"]):
         raise ConfigProblem(f"{folder}: its weights lack {missing[0]}; {_ADVICE}")
     return model

@@ -29,7 +29,12 @@ def tune(order: Order) -> Training | None:
 
     # Their tokens, and which of them are learned.
     tokenizer, _ = base_model.tokenizer_of(order.tuning)
-    train, held_out = tokens(order.tuning, data, Renderer(tokenizer))
+    renderer = Renderer(tokenizer)
+    if any(row.condition for row in data.train) and not renderer.shows_condition:
+        order.tell(
+            "the chat template shows no row's class ('condition'), so nothing is conditioned on it; openchat does"
+        )
+    train, held_out = tokens(order.tuning, data, renderer)
 
     # The folder says what is going on before anything large is loaded.
     now = running.describe(order, data, train, held_out)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from selfinstruct import model_digest
-from selfinstruct.engine.model_folder import display_name, identity, is_folder
+from selfinstruct.engine.model_folder import identity
 from selfinstruct.errors import ConfigProblem, UnknownModel
-from selfinstruct.model_digest import WHOLE
+from selfinstruct.model_digest import WHOLE, display_name, is_folder
 from tests import stub_engine
 
 
