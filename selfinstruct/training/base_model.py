@@ -178,16 +178,23 @@ def _adapter(tuning: Tuning, model: Any, added: list[int]) -> Any:
     reward = tuning.kind == "reward"
     saved = ["score"] if reward else []
     if added and not reward and not model.config.tie_word_embeddings:
-        saved.append("lm_head")  # else a new token could be read, but never be written
+        saved.append(
+            _name_of(model, model.get_output_embeddings())
+        )  # else a new token could be read, but never be written
     return LoraConfig(
         r=tuning.lora_r,
         lora_alpha=tuning.lora_alpha,
         lora_dropout=tuning.lora_dropout,
         target_modules=targets[0] if targets == ["all-linear"] else targets,
         modules_to_save=saved or None,
-        trainable_token_indices={"embed_tokens": added} if added else None,
+        trainable_token_indices={_name_of(model, model.get_input_embeddings()): added} if added else None,
         task_type=_SCORE if reward else _TEXT,
     )
+
+
+def _name_of(model: Any, module: Any) -> str:
+    """What a model calls one of its modules: ``embed_tokens`` in one family, ``wte`` in another."""
+    return next(str(name).rpartition(".")[2] for name, one in model.named_modules() if one is module)
 
 
 def _adaption_prompt(tuning: Tuning, model: Any, added: list[int]) -> Any:

@@ -268,3 +268,19 @@ def test_weighted_rows_are_not_packed(tmp_path: Path, base: Path) -> None:
     ended = invoke(*tunings.words("sft", rows, base, tmp_path / "out", "--packing", "--set", "rationale_alpha=0.5"))
     assert (ended.code, "--packing is for rows that all weigh the same" in ended.err) == (2, True)
     assert not (tmp_path / "out" / "training.json").exists()
+
+
+def test_a_model_of_another_family_learns_new_tokens_too(tmp_path: Path) -> None:
+    """GPT-2 calls its embeddings ``wte``."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    spoken = tiny.tokenizer()
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(spoken), n_embd=64, n_layer=2, n_head=4, bos_token_id=None, eos_token_id=258)
+    GPT2LMHeadModel(config).save_pretrained(tmp_path / "base")
+    spoken.save_pretrained(tmp_path / "base")
+    rows = tunings.written(tmp_path / "rows.jsonl", tunings.dialogues(8))
+    out = tmp_path / "tuned"
+    tunings.tune("sft", rows, tmp_path / "base", out, *LORA, "--max-steps", 2, "--chat-template", "openchat")
+    assert list(json.loads((out / "adapter_config.json").read_bytes())["trainable_token_indices"]) == ["wte"]
+    assert (merging.whole(out) / "config.json").is_file()
