@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -204,7 +205,7 @@ def _print(sought: Sought, account: Account, outcome: Outcome) -> None:
 
 
 def _next(sought: Sought) -> str:
-    return f"selfinstruct finetune sft {sought.out}/kept.jsonl --model MODEL"
+    return f"selfinstruct finetune sft {shlex.quote(str(sought.out / 'kept.jsonl'))} --model MODEL"
 
 
 def _print_json(sought: Sought, account: Account, outcome: Outcome, stop: SelfinstructError | None) -> None:

@@ -115,18 +115,12 @@ def _run(order: Order, *, json: bool) -> None:
 def _tuning(kind: Kind, given: dict[str, Any]) -> Tuning:
     from selfinstruct.training import mixing, recipe
 
-    flags = {
-        "base": given["model"],
-        "mix": {name: float(share) for name, share in mixing.Mix.parse(given["mix"]).fractions.items()}
-        if given["mix"]
-        else None,
-        "peft": given["peft"].value if given["peft"] else None,
-        **{
-            name: given.get(name)
-            for name in recipe.Tuning.model_fields
-            if name in given and name not in ("mix", "peft")
-        },
-    }
+    flags = {name: given[name] for name in recipe.Tuning.model_fields if name in given and name != "preset"}
+    flags["base"] = given["model"]
+    if given["peft"]:
+        flags["peft"] = given["peft"].value
+    if given["mix"]:
+        flags["mix"] = {name: float(share) for name, share in mixing.Mix.parse(given["mix"]).fractions.items()}
     return recipe.resolve(kind, given["preset"], given["set_"] or [], flags)
 
 
@@ -142,8 +136,9 @@ def _with_weights(tuning: Tuning) -> Tuning:
     """``smollm2`` as the folder of the embedded model, made with this interpreter's packages where it is not there."""
     from selfinstruct.model_recipe import DEFAULT_MODELS
     from selfinstruct.models import conversion, weights
+    from selfinstruct.served_model import EMBEDDED
 
-    if tuning.base not in ("smollm2", DEFAULT_MODELS["local"]) or Path(tuning.base).is_dir():
+    if tuning.base not in (EMBEDDED, DEFAULT_MODELS["local"]) or Path(tuning.base).is_dir():
         return tuning
     folder = conversion.default_folder()
     if not conversion.is_whole(folder):

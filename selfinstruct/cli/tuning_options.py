@@ -64,7 +64,9 @@ MaxLength = Annotated[int | None, typer.Option(min=8, help="Tokens of a record. 
 GlobalBatch = Annotated[
     int | None, typer.Option(min=1, help="Records of an optimizer step, over all processes. [default: 8]")
 ]
-Batch = Annotated[int | None, typer.Option(min=1, help="Records in memory at once, per process; changes nothing learned.")]
+Batch = Annotated[
+    int | None, typer.Option(min=1, help="Records in memory at once, per process; what is learned stays the same.")
+]
 Seed = Annotated[int | None, typer.Option(min=0, help="Draws what is held out, the order, and new weights.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other value; repeat it.")]
 SaveSteps = Annotated[int | None, typer.Option(min=1, help="Steps from checkpoint to checkpoint. [default: 100]")]

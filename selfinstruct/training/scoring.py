@@ -35,6 +35,7 @@ def check(folder: Path) -> None:
         found = _read(folder / merging.ADAPTER).get("task_type")
         if found != "SEQ_CLS":
             raise ConfigProblem(f"{folder}: is an adapter for {found}, and no reward model; {_ADVICE}")
+        merging.see_base(folder)
     else:
         config = _read(folder / "config.json")
         kinds = config.get("architectures") or ["a model of no architecture"]

@@ -497,3 +497,11 @@ def test_a_signal_while_data_are_read_ends_it_with_nothing_written(model: Path, 
     assert ended.code == -signal.SIGTERM
     assert "Traceback" not in ended.err
     assert not (tmp_path / "out" / "training.json").exists()
+
+
+def test_a_preset_is_written_down_by_its_name_and_never_by_its_path(tmp_path: Path) -> None:
+    """Of a file, too: a path tells of somebody's machine."""
+    (tmp_path / "own.toml").write_text("learning_rate = 1e-3\n")
+    given = {"model": "x", "preset": str(tmp_path / "own.toml"), "peft": None, "mix": None, "set_": None}
+    tuning = finetune._tuning("sft", given)
+    assert (tuning.preset, tuning.learning_rate) == ("own", 1e-3)

@@ -28,6 +28,7 @@ def folder(path: Path, **files: Any) -> Path:
     return path
 
 
+ADAPTER = {"task_type": "SEQ_CLS", "base_model_name_or_path": "maker/base"}
 REWARD = {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "LABEL_0"}}
 NONE_OF_OURS = [
     ({"config": {"architectures": ["LlamaForCausalLM"]}}, "holds LlamaForCausalLM, and no reward model"),
@@ -55,7 +56,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         scoring.check(tmp_path / "rm")
 
 
-@pytest.mark.parametrize("files", [{"config": REWARD}, {"adapter_config": {"task_type": "SEQ_CLS"}}])
+@pytest.mark.parametrize("files", [{"config": REWARD}, {"adapter_config": ADAPTER}])
 def test_a_reward_model_asks_for_the_extra_that_it_needs(
     tmp_path: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,6 +190,14 @@ def test_a_conversation_that_is_too_long_loses_its_beginning(tmp_path: Path) -> 
         expected = by_hand(path, tokenizer, long, longest)
         assert scoring.RewardScorer(path).scores([long]) == [pytest.approx(expected, abs=1e-5)]
     assert by_hand(path, tokenizer, long, 100) != pytest.approx(by_hand(path, tokenizer, long, 512), abs=1e-3)
+
+
+def test_an_adapter_over_a_base_that_is_gone_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    """Its scores would be those of no model that anybody has trained."""
+    adapter = {**ADAPTER, "base_model_name_or_path": str(tmp_path / "gone")}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    with pytest.raises(ConfigProblem, match="the model it was tuned on is no longer there"):
+        scoring.check(tmp_path)
 
 
 @pytest.mark.slow
